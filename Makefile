@@ -1,0 +1,81 @@
+# Everything that is run on this tree. `make` lists the targets.
+#
+#   PYTHON=python3.12 make test     another interpreter; each version gets environments of its own under .venv/
+
+PYTHON ?= python3
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+DEV := .venv/dev-$(VERSION)
+DEMO := .venv/demo-$(VERSION)
+PINS := requirements/ci.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format types contracts docs docs-check prices-check bench matrix pins environments clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(DEMO)/.ready ## Watch agents at work: real client libraries, a provider played on this machine
+	@$(DEMO)/bin/seatrace demo $(ARGS)
+
+test: $(DEV)/.ready ## Run the test suite with the newest libraries; ARGS="-k stream" goes to pytest
+	@$(DEV)/bin/python -m pytest $(ARGS)
+
+lint: $(DEV)/.ready ## Check style and formatting
+	@$(DEV)/bin/ruff check .
+	@$(DEV)/bin/ruff format --check .
+
+format: $(DEV)/.ready ## Mend style and formatting
+	@$(DEV)/bin/ruff check --fix .
+	@$(DEV)/bin/ruff format .
+
+types: $(DEV)/.ready ## Check types
+	@$(DEV)/bin/mypy
+
+contracts: $(DEV)/.ready ## Check who imports whom
+	@$(DEV)/bin/lint-imports --no-logo
+
+docs: $(DEV)/.ready ## Write the generated tables of docs/
+	@$(DEV)/bin/python scripts/build_docs.py
+
+docs-check: $(DEV)/.ready ## Check that the generated tables are up to date
+	@$(DEV)/bin/python scripts/build_docs.py --check
+
+prices-check: $(DEV)/.ready ## Check that the bundled prices are those of the pinned genai-prices
+	@$(DEV)/bin/python scripts/build_prices.py --check
+
+bench: $(DEV)/.ready ## Measure overhead, cold start and memory against their bounds
+	@$(DEV)/bin/python -m benchmarks.overhead --check
+	@$(DEV)/bin/python -m benchmarks.cold_start --check
+	@$(DEV)/bin/python -m benchmarks.memory --check
+
+matrix: $(DEV)/.ready ## Run the contract suite against the oldest and newest libraries
+	@$(DEV)/bin/nox
+
+pins: $(DEV)/.ready ## Renew the exact versions in requirements/ci.txt
+	@$(DEV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.10 --no-header --no-annotate \
+		--extra demo --group dev pyproject.toml --output-file $(PINS)
+
+environments: $(DEV)/.ready $(DEMO)/.ready
+
+clean: ## Remove the environments and every cache
+	rm -rf .venv .nox .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(DEV)/.ready: $(PINS) pyproject.toml
+	$(call environment,$(DEV))
+	@$(DEV)/bin/python -m pip install --quiet --requirement $(PINS)
+	@$(DEV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEMO)/.ready: $(PINS) pyproject.toml
+	$(call environment,$(DEMO))
+	@$(DEMO)/bin/python -m pip install --quiet --constraint $(PINS) --editable '.[demo]'
+	@touch $@
+
+# Python's own venv; Debian ships it apart from python3.
+define environment
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo "seatrace: needs Python 3.10 or newer as $(PYTHON): make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "making $(1) (once, about a minute)"
+	@test -x $(1)/bin/pip || $(PYTHON) -m venv --clear $(1) || { rm -rf $(1); \
+		echo "seatrace: $(PYTHON) has no venv; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+endef

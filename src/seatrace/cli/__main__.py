@@ -1,0 +1,5 @@
+"""``python -m seatrace.cli``: the same as ``seatrace``."""
+
+from . import main
+
+main()

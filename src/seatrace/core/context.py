@@ -1,0 +1,136 @@
+"""Whom a call belongs to: scope, agent run, suppression. Plain context variables, no OpenTelemetry."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .record import Call, Usage
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """The roll-up of one agent or workflow run.
+
+    ``own_*`` leave sub-agents out (the conventions want ``gen_ai.invoke_agent.inference_calls`` so); the totals
+    include them. All updates hold the lock: tools of one run may work in threads.
+    """
+
+    name: str | None
+    parent: Run | None = None
+    own_model_calls: int = 0
+    own_tool_calls: int = 0
+    model_calls: int = 0
+    tool_calls: int = 0
+    steps: int = 0
+    """Model calls that this run made itself: each one is a turn of its loop."""
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    own_input_tokens: int | None = None
+    own_output_tokens: int | None = None
+    cost: float | None = None
+    own_cost: float | None = None
+    unpriced: int = 0
+    finish_reasons: list[str] | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def add(self, call: Call) -> None:
+        """Counts an ended model or tool call into this run and the runs around it."""
+        run: Run | None = self
+        while run is not None:
+            run._count(call, own=run is self)
+            run = run.parent
+
+    def _count(self, call: Call, *, own: bool) -> None:
+        usage, cost = call.usage or Usage(), call.cost
+        with self._lock:
+            if call.kind == "tool":
+                self.tool_calls += 1
+                self.own_tool_calls += own
+                return
+            if call.kind == "inference":
+                self.model_calls += 1
+                self.own_model_calls += own
+                self.steps += own
+                if own:
+                    self.finish_reasons = call.finish_reasons
+            self.input_tokens = _plus(self.input_tokens, usage.input_tokens)
+            self.output_tokens = _plus(self.output_tokens, usage.output_tokens)
+            self.cost = _plus(self.cost, cost.total if cost else None)
+            if own:
+                self.own_input_tokens = _plus(self.own_input_tokens, usage.input_tokens)
+                self.own_output_tokens = _plus(self.own_output_tokens, usage.output_tokens)
+                self.own_cost = _plus(self.own_cost, cost.total if cost else None)
+            if cost is None and usage.input_tokens is not None:
+                self.unpriced += 1
+
+
+def _plus(total: Any, value: Any) -> Any:
+    return total if value is None else value if total is None else total + value
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """For whom and on whose behalf the current code runs. Immutable; changes make a new one."""
+
+    conversation: str | None = None
+    session: str | None = None
+    user: str | None = None
+    tenant: str | None = None
+    agent: str | None = None
+    attributes: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    run: Run | None = None
+
+
+EMPTY = Scope()
+
+_scope: ContextVar[Scope] = ContextVar("seatrace_scope", default=EMPTY)
+_suppressed: ContextVar[bool] = ContextVar("seatrace_suppressed", default=False)
+_observing: ContextVar[Call | None] = ContextVar("seatrace_observing", default=None)
+
+current_scope = _scope.get
+"""The scope in force here."""
+
+enter_scope = _scope.set
+leave_scope = _scope.reset
+
+suppressed = _suppressed.get
+"""Whether observation is switched off here, see :func:`suppress`."""
+
+
+def observing() -> Call | None:
+    """The model call that is being observed here, ``None`` outside of one. A task that was started inside a call may
+    outlive it: what it calls later is its own."""
+    call = _observing.get()
+    return None if call is None or call.ended else call
+
+
+enter_call = _observing.set
+leave_call = _observing.reset
+
+
+def narrowed(**changes: Any) -> Scope:
+    """The current scope with ``changes``; values of ``None`` leave what is there."""
+    scope = _scope.get()
+    attributes = changes.pop("attributes", None)
+    kept = {name: value for name, value in changes.items() if value is not None}
+    if attributes:
+        kept["attributes"] = {**scope.attributes, **attributes}
+    return replace(scope, **kept) if kept else scope
+
+
+@contextmanager
+def suppress() -> Iterator[None]:
+    """Calls inside are made but not observed. Nests; holds for this thread or task and what it starts."""
+    token = _suppressed.set(True)
+    try:
+        yield
+    finally:
+        try:
+            _suppressed.reset(token)
+        except ValueError:  # left in another context than entered, as a framework's dependencies are
+            pass

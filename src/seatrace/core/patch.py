@@ -1,0 +1,93 @@
+"""Putting our functions into other people's modules, and taking them out again.
+
+wrapt's own post-import wrapping makes the *user's import* fail when a target vanished; here the hook is guarded and a
+missing target is reported by ``seatrace.status()`` instead.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from . import guard
+
+_MISSING = object()
+
+_Replacement = tuple[Any, str, Any, Any]
+"""Owner, name, original and what stands in its place."""
+
+_buried: list[_Replacement] = []
+"""Replacements that could not be taken out, since somebody had patched on top of them."""
+
+
+class Patches:
+    """What one library's patching replaced, in order, so that :meth:`undo` restores the very same objects."""
+
+    def __init__(self) -> None:
+        self._done: list[_Replacement] = []
+
+    def replace(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+        """Replaces ``owner.name`` with ``make(original)``.
+
+        Raises:
+            AttributeError: ``owner`` has no such attribute in its own namespace.
+        """
+        original = vars(owner).get(name, _MISSING)
+        if original is _MISSING:
+            raise AttributeError(f"{getattr(owner, '__qualname__', owner)}.{name}")
+        for each in _buried:
+            if each[3] is original:  # whoever had patched on top of it is gone
+                original = each[2]
+        replacement = make(original)
+        setattr(owner, name, replacement)
+        self._done.append((owner, name, original, replacement))
+
+    def undo(self) -> None:
+        """Puts the original objects back. Where somebody patched on top of us, their wrapper stays and ours goes
+        silent: the pipeline is off by then."""
+        for owner, name, original, replacement in reversed(self._done):
+            if vars(owner).get(name) is replacement:
+                setattr(owner, name, original)
+            else:
+                _buried.append((owner, name, original, replacement))
+        self._done.clear()
+
+    def __bool__(self) -> bool:
+        return bool(self._done)
+
+
+_hooked: dict[str, Callable[[ModuleType], None]] = {}
+
+
+def after_import(module: str, hook: Callable[[ModuleType], None]) -> None:
+    """Calls ``hook(module)`` now if ``module`` is imported, else when the program imports it. Never imports it.
+
+    One hook a module: a later call replaces the hook of an earlier one.
+    """
+    known = module in _hooked
+    _hooked[module] = hook
+    if module in sys.modules:
+        _run(module, sys.modules[module])
+    elif not known:
+        from wrapt import register_post_import_hook
+
+        register_post_import_hook(lambda loaded: _run(module, loaded), module)
+
+
+def forget(module: str) -> None:
+    """Makes a later import of ``module`` do nothing (import hooks themselves cannot be taken out)."""
+    if module in _hooked:
+        _hooked[module] = _nothing
+
+
+def _nothing(module: ModuleType) -> None:
+    return
+
+
+def _run(module: str, loaded: ModuleType) -> None:
+    try:
+        _hooked[module](loaded)
+    except Exception as error:
+        guard.fault(f"patch {module}", error)

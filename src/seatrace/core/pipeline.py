@@ -1,0 +1,202 @@
+"""The one way that every record travels: begin → (chunks) → end → price → hook → emit → listeners."""
+
+from __future__ import annotations
+
+import gc
+import os
+import queue
+from collections import OrderedDict
+from collections.abc import Callable
+from time import perf_counter_ns, time_ns
+from typing import Any, Protocol, cast
+
+from . import context, guard
+from .record import Call, Cost
+
+Listener = Callable[[Call], None]
+"""Is given each ended call, once, after pricing and emitting. Must not keep content longer than it needs."""
+
+
+class Emitter(Protocol):
+    """What ``emit/`` offers to the pipeline."""
+
+    wants_content: bool
+
+    def begin(self, call: Call) -> None:
+        """Starts the telemetry of ``call``: fills ``call.span``."""
+
+    def end(self, call: Call) -> None:
+        """Finishes it: span, metrics and events."""
+
+    def activate(self, call: Call) -> Any:
+        """Makes the call's span the current one; returns what :meth:`deactivate` needs."""
+
+    def deactivate(self, token: Any) -> Any:
+        """Takes back :meth:`activate`; returns what :meth:`reactivate` needs to go on later."""
+
+    def reactivate(self, state: Any) -> Any:
+        """Goes on where :meth:`deactivate` left off; for generators, whose body pauses."""
+
+    def suppressed(self) -> bool:
+        """Whether OpenTelemetry's own switch says that nothing is to be instrumented here."""
+
+    def stands_aside(self, call: Call) -> bool:
+        """Whether another instrumentation observes this very call already."""
+
+
+class Pipeline:
+    """Holds the emitter, the price book and the listeners of one ``instrument()``."""
+
+    def __init__(self, emitter: Emitter, price: Callable[[Call], Cost | None] | None = None) -> None:
+        self.emitter = emitter
+        self.price = price
+        self.wants_content = emitter.wants_content
+
+    def rests(self) -> bool:
+        """Whether nothing is to be observed here, by our own switch or by OpenTelemetry's."""
+        return context.suppressed() or self.emitter.suppressed()
+
+    def begin(self, call: Call) -> None:
+        """Starts ``call``: clocks, scope, span."""
+        drain()
+        call.scope = scope = context.current_scope()
+        if call.agent is None:
+            call.agent = scope.agent
+        if call.conversation_id is None:
+            call.conversation_id = scope.conversation
+        call.started = time_ns()
+        call.started_clock = perf_counter_ns()
+        self.emitter.begin(call)
+
+    def end(self, call: Call) -> None:
+        """Ends ``call``; a second end does nothing. Never raises."""
+        if not call.close():
+            return
+        if not call.ended_clock:
+            call.ended_clock = perf_counter_ns()
+        try:
+            self._price(call)
+            self.emitter.end(call)
+        except Exception as error:
+            guard.fault("emit a call", error)
+        for listener in listeners:
+            try:
+                listener(call)
+            except Exception as error:
+                guard.fault("notify a listener", error)
+
+    def _price(self, call: Call) -> None:
+        billed = call.kind in ("inference", "embeddings")
+        if billed and self.price is not None and (call.usage is not None or call.reported_cost is not None):
+            try:
+                call.cost = self.price(call)
+            except Exception as error:
+                guard.fault("price a call", error)
+        run = call.scope.run if call.scope is not None else None
+        if run is not None and call.run is None:
+            run.add(call)
+
+
+current: Pipeline | None = None
+"""The pipeline in force; ``None`` while seatrace is not switched on."""
+
+listeners: tuple[Listener, ...] = ()
+
+
+def on_call(listener: Listener) -> Callable[[], None]:
+    """Calls ``listener`` with every ended call, in the thread that ended it; returns a function that stops it.
+
+    An exception in the listener is counted (``seatrace.faults``) and does not reach the observed program.
+    """
+    global listeners
+    listeners = (*listeners, listener)
+
+    def remove() -> None:
+        global listeners
+        listeners = tuple(each for each in listeners if each is not listener)
+
+    return remove
+
+
+# --- calls whose end is noticed by the garbage collector ---------------------------------------------------------
+#
+# A collection may start at any allocation, also inside the SDK while it holds a lock that emitting needs. A call
+# that a collection ends is therefore put aside (SimpleQueue.put is safe in destructors) and emitted at the next
+# begin or flush. A stream that simply goes out of scope ends at once: no collection is running then.
+
+_abandoned: queue.SimpleQueue[tuple[Pipeline, Call]] = queue.SimpleQueue()
+
+# Which phase the collector is in, the last key. The callback is a C function on purpose: a signal that arrives during
+# a collection is handled at the first bytecode, and an exception raised there (Ctrl-C) is lost inside a callback.
+# `move_to_end(phase, info)` takes the non-empty `info` for "move to the last place".
+_phases: OrderedDict[str, None] = OrderedDict.fromkeys(("start", "stop"))
+_notice_phase = cast("Callable[[str, dict[str, int]], None]", _phases.move_to_end)
+
+
+def _collecting() -> bool:
+    return next(reversed(_phases)) == "start"
+
+
+def watch_collector(on: bool) -> None:
+    """Follows the garbage collector's phases, so that :func:`abandon` knows whether emitting is safe."""
+    if _notice_phase in gc.callbacks:
+        gc.callbacks.remove(_notice_phase)
+    _phases.move_to_end("stop")
+    if on:
+        gc.callbacks.append(_notice_phase)
+
+
+def abandon(pipeline: Pipeline, call: Call) -> None:
+    """Ends a call whose stream was dropped; safe in ``__del__``."""
+    if call.ended:
+        return
+    call.ended_clock = call.ended_clock or perf_counter_ns()
+    if _collecting():
+        _abandoned.put((pipeline, call))
+    else:
+        pipeline.end(call)
+
+
+def drain() -> None:
+    """Emits the calls that a garbage collection ended."""
+    while not _abandoned.empty():
+        try:
+            pipeline, call = _abandoned.get_nowait()
+        except queue.Empty:
+            return
+        pipeline.end(call)
+
+
+# --- streams that are open ---------------------------------------------------------------------------------------
+
+
+class Open(Protocol):
+    """A call that goes on after its method returned. Whoever adds one to :data:`still_open` takes it out at its end."""
+
+    call: Call
+
+    def abandoned(self) -> None:
+        """Ends the call as if its stream had been dropped."""
+
+
+still_open: set[Open] = set()
+
+
+def finish() -> None:
+    """For the end of the process: ends the calls whose streams are open, and emits those that were dropped."""
+    drain()
+    for each in list(still_open):
+        each.abandoned()
+
+
+def _disown() -> None:
+    """After a fork, in the child: the streams that are open, and the calls that were dropped, are the parent's."""
+    global _abandoned
+    _abandoned = queue.SimpleQueue()
+    for each in still_open:
+        each.call.close()
+    still_open.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown)

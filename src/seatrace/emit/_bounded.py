@@ -1,0 +1,87 @@
+"""Setting attributes without the SDK's cleaning of each.
+
+Spans and log records of opentelemetry-sdk look at every attribute one by one, twice a call: is it of a valid type, is
+it too long, is there room. What seatrace writes is valid as it is (users' own attributes may not be), so that one look
+at all of them together is enough. It relies on internals of the SDK, therefore everything is looked at before it is
+used: limits, odd values, another SDK or version get the public call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+from opentelemetry._logs import LogRecord
+
+_PLAIN = frozenset({str, int, float, bool, tuple})
+_TEXT = frozenset({str})
+
+
+def set_attributes(span: Any, attributes: Mapping[str, Any]) -> None:
+    """``span.set_attributes(attributes)``, for a span that has not ended."""
+    known = _internals()
+    if known is None or type(span) is not known.span or not _plain(attributes):
+        span.set_attributes(attributes)
+    else:
+        _fill(span._attributes, attributes, known)
+
+
+def emit(logger: Any, record: LogRecord) -> None:
+    """``logger.emit(record)``, for a record without exception."""
+    known = _internals()
+    attributes = record.attributes or {}
+    limits = getattr(logger, "_log_record_limits", None)
+    if known is None or limits is None or type(logger) is not known.logger or not _plain(attributes):
+        logger.emit(record)
+        return
+    record.attributes = None
+    bounded = known.log_record(record, logger.resource, logger.instrumentation_scope, limits)
+    _fill(bounded.log_record.attributes, attributes, known)
+    logger.emit(bounded)
+
+
+def _plain(attributes: Mapping[str, Any]) -> bool:
+    """Whether the SDK would take them as they are, but for its limits."""
+    kinds = set(map(type, attributes.values()))
+    if not kinds <= _PLAIN or not _TEXT.issuperset(map(type, attributes)) or "" in attributes:
+        return False
+    return tuple not in kinds or all(
+        _TEXT.issuperset(map(type, each)) for each in attributes.values() if type(each) is tuple
+    )
+
+
+def _fill(bounded: Any, attributes: Mapping[str, Any], known: _Internals) -> None:
+    """Puts plain ``attributes`` into ``bounded``: at one go, where no limit is near."""
+    if (
+        type(bounded) is known.bounded
+        and bounded.max_value_len is None
+        and (bounded.maxlen is None or len(bounded._dict) + len(attributes) <= bounded.maxlen)
+        and not bounded._immutable
+    ):
+        with bounded._lock:
+            bounded._dict.update(attributes)
+        return
+    for name, value in attributes.items():
+        bounded[name] = value
+
+
+class _Internals(NamedTuple):
+    span: Any
+    bounded: Any
+    logger: Any
+    log_record: Any
+
+
+@cache
+def _internals() -> _Internals | None:
+    try:
+        from opentelemetry.attributes import BoundedAttributes
+        from opentelemetry.sdk._logs import Logger, ReadWriteLogRecord
+        from opentelemetry.sdk.trace import _Span
+    except ImportError:
+        return None
+    made = BoundedAttributes(immutable=False)
+    if not all(hasattr(made, name) for name in ("_dict", "_immutable", "_lock", "max_value_len", "maxlen")):
+        return None
+    return _Internals(_Span, BoundedAttributes, Logger, ReadWriteLogRecord)

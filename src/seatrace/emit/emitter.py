@@ -1,0 +1,276 @@
+"""One ended call becomes one span, its measurements and its events."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry import baggage
+from opentelemetry import context as otel_context
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, get_current_span, set_span_in_context
+
+from seatrace.core import guard
+from seatrace.core.context import Scope, narrowed
+from seatrace.core.record import Call, Content
+
+from . import semconv as names
+from ._bounded import emit, set_attributes
+from ._recorder import Moment
+from .attributes import content_attributes, end_attributes, start_attributes
+from .metrics import Metrics
+
+_KINDS = {"agent": SpanKind.INTERNAL, "workflow": SpanKind.INTERNAL, "tool": SpanKind.INTERNAL}
+
+# The key is made unique when opentelemetry.context is loaded; the plain word is what older packages set.
+_SUPPRESS = tuple(
+    key for key in (getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", None), "suppress_instrumentation") if key
+)
+
+ContentHook = Callable[[Call, Content], "Content | None"]
+"""Sees a call's content before anything of it is recorded, and returns what may be recorded: the same object, another
+one, or ``None`` for nothing."""
+
+
+class _Live:
+    """What the emitter remembers of a call in progress."""
+
+    __slots__ = ("context", "emitted", "span", "start")
+
+    def __init__(self, span: Any, context: Any, start: dict[str, Any], *, emitted: bool) -> None:
+        self.span = span
+        self.context = context
+        self.start = start
+        self.emitted = emitted
+        """Whether the span is ours to end; else it belongs to another instrumentation of the same call."""
+
+
+class Emitter:
+    """The pipeline's end: holds tracer, metrics and event logger."""
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        metrics: Metrics,
+        logger: Any,
+        *,
+        latest: bool,
+        legacy: bool,
+        events: bool,
+        content_on_spans: bool,
+        content_on_events: bool,
+        clean: Callable[[Content], Content],
+        clean_text: Callable[[str], str],
+        hook: ContentHook | None,
+    ) -> None:
+        self._tracer = tracer
+        self._metrics = metrics
+        self._logger = logger
+        self._latest = latest
+        self._legacy = legacy
+        self._events = events
+        self._content_on_spans = content_on_spans
+        self._content_on_events = content_on_events and events
+        self._clean = clean
+        self._clean_text = clean_text
+        self._hook = hook
+        self.wants_content = content_on_spans or self._content_on_events or hook is not None
+
+    # --- begin ------------------------------------------------------------------------------------------------------
+
+    def begin(self, call: Call) -> None:
+        """Starts the span, with what a sampler may ask for."""
+        current = otel_context.get_current()
+        if current:
+            _from_baggage(call, current)
+        start = start_attributes(call)
+        if self.stands_aside(call):
+            call.span = _Live(get_current_span(current), current, start, emitted=False)
+            return
+        span = self._tracer.start_span(
+            _span_name(call),
+            current,
+            _KINDS.get(call.kind, SpanKind.CLIENT),
+            start,
+            start_time=call.started,
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+        call.span = _Live(span, set_span_in_context(span, current), start, emitted=True)
+
+    def stands_aside(self, call: Call) -> bool:
+        """An official instrumentation around this call has its own span: that one is enriched, no second one made."""
+        key = names.OFFICIAL_CONTEXT_KEYS.get(call.kind)
+        return key is not None and otel_context.get_value(key) is not None
+
+    @staticmethod
+    def suppressed() -> bool:
+        """Whether OpenTelemetry's own switch says that nothing is to be instrumented here."""
+        current = otel_context.get_current()
+        return bool(current) and any(current.get(key) for key in _SUPPRESS)
+
+    def activate(self, call: Call) -> Any:
+        """Makes the call's span current."""
+        return otel_context.attach(call.span.context)
+
+    def deactivate(self, token: Any) -> Any:
+        """Takes that back and returns the context that was current until now."""
+        current = otel_context.get_current()
+        otel_context.detach(token)
+        return current
+
+    def reactivate(self, state: Any) -> Any:
+        """Makes a context current again that :meth:`deactivate` returned."""
+        return otel_context.attach(state)
+
+    # --- end --------------------------------------------------------------------------------------------------------
+
+    def end(self, call: Call) -> None:
+        """Content first (hook, redaction, limits), then metrics, events and the span's end, whatever fails before."""
+        live: _Live = call.span
+        ended = call.started + call.ended_clock - call.started_clock
+        try:
+            self._emit(call, live, ended)
+        finally:
+            if live.emitted:
+                live.span.end(ended)
+            call.span = None
+
+    def _emit(self, call: Call, live: _Live, ended: int) -> None:
+        content = self._content(call)
+        self._metrics.record(call, Moment(ended, live.context), beside=not live.emitted)
+        span = live.span
+        recording = span.is_recording()
+        describes = self._events and call.kind == "inference" and live.emitted
+        if recording or describes or (call.error is not None and self._events):
+            attributes = end_attributes(call, latest=self._latest, legacy=self._legacy)
+            message = None if call.error is None else self._clean_text(_text_of(call.error))
+            if recording:
+                self._finish_span(call, live, attributes, content, message)
+            if describes:
+                self._details(call, live, attributes, content, ended)
+            if message is not None and self._events and live.emitted:
+                self._exception(call, live, attributes, message, ended)
+
+    def _content(self, call: Call) -> Content | None:
+        """What may be recorded: nothing where the hook or the cleaning fails, rather than too much."""
+        content, call.content = call.content, None
+        if content is None:
+            return None
+        try:
+            if self._hook is not None:
+                content = self._hook(call, content)
+            if content is not None:
+                call.content = self._clean(content)
+        except Exception as error:
+            guard.fault("clean content", error)
+        return call.content
+
+    def _finish_span(
+        self, call: Call, live: _Live, attributes: dict[str, Any], content: Content | None, message: str | None
+    ) -> None:
+        span = live.span
+        set_attributes(span, attributes)
+        if self._content_on_spans and content is not None and live.emitted:
+            span.set_attributes(content_attributes(content, structured=False))
+        if call.error_type is not None and live.emitted:
+            span.set_status(Status(StatusCode.ERROR, message))
+
+    def _details(
+        self, call: Call, live: _Live, attributes: dict[str, Any], content: Content | None, ended: int
+    ) -> None:
+        details = {**live.start, **attributes}
+        if self._content_on_events and content is not None:
+            details.update(content_attributes(content, structured=True))
+        self._log(names.EVENT_DETAILS, 5, "DEBUG", details, live.context, ended)
+
+    def _exception(self, call: Call, live: _Live, attributes: dict[str, Any], message: str, ended: int) -> None:
+        error = call.error
+        if error is None or isinstance(error, GeneratorExit):
+            return
+        stack = "".join(traceback.format_exception(type(error), error, error.__traceback__, limit=-20))
+        details = {
+            **live.start,
+            **attributes,
+            names.EXCEPTION_TYPE: _qualified(type(error)),
+            names.EXCEPTION_MESSAGE: message,
+            names.EXCEPTION_STACKTRACE: self._clean_text(stack),
+        }
+        event = names.EVENT_TOOL_EXCEPTION if call.kind == "tool" else names.EVENT_EXCEPTION
+        self._log(event, 13, "WARN", details, live.context, ended)
+
+    def _log(
+        self, event: str, severity: int, text: str, attributes: dict[str, Any], context: Any, timestamp: int
+    ) -> None:
+        emit(
+            self._logger,
+            LogRecord(
+                timestamp=timestamp,
+                observed_timestamp=timestamp,
+                context=context,
+                severity_number=SeverityNumber(severity),
+                severity_text=text,
+                event_name=event,
+                attributes=attributes,
+            ),
+        )
+
+
+def _span_name(call: Call) -> str:
+    subject = call.request_model if call.kind in ("inference", "embeddings", "operation") else call.name
+    return f"{call.operation} {subject}" if subject else call.operation
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return f"{type(error).__qualname__} without a text"
+
+
+def _qualified(kind: type) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+# --- baggage --------------------------------------------------------------------------------------------------------
+
+_BAGGAGE = {
+    "conversation": names.CONVERSATION_ID,
+    "session": names.SESSION_ID,
+    "user": names.USER_ID,
+    "tenant": names.TENANT,
+}
+
+_BAGGAGE_LIMIT = 256
+"""Characters taken of what another service says."""
+
+
+def _from_baggage(call: Call, current: Any) -> None:
+    """What a calling service said about conversation, session, user and tenant, where this one says nothing."""
+    entries = baggage.get_all(current)
+    if not entries:
+        return
+    scope: Scope = call.scope
+    found = {
+        field: str(entries[key])[:_BAGGAGE_LIMIT]
+        for field, key in _BAGGAGE.items()
+        if key in entries and getattr(scope, field) is None
+    }
+    if found:
+        call.scope = narrowed(**found)
+        if call.conversation_id is None:
+            call.conversation_id = call.scope.conversation
+
+
+def attach_baggage(scope: Scope) -> Any:
+    """Puts the scope into the baggage that goes out with requests; returns the token for :func:`detach_baggage`."""
+    current = otel_context.get_current()
+    for field, key in _BAGGAGE.items():
+        value = getattr(scope, field)
+        if value is not None:
+            current = baggage.set_baggage(key, value, current)
+    return otel_context.attach(current)
+
+
+detach_baggage = otel_context.detach

@@ -1,0 +1,340 @@
+"""A call as measurements. Attribute sets repeat, so each is built and resolved once and kept as a :class:`Series`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from opentelemetry.metrics import Meter
+
+from seatrace.core import guard
+from seatrace.core.record import Call, Usage
+
+from . import catalogue, semconv
+from ._recorder import Moment, Recorder, recorder
+
+_SERIES_LIMIT = 2_000
+"""Attribute sets kept resolved; the SDK's own cardinality limit is the same number."""
+
+_VALUES_LIMIT = 500
+"""Distinct agents, tools and tenants that become label values; later ones are ``_OTHER``."""
+
+_OTHER = "_OTHER"
+
+FAULT_STAGES = (
+    "begin a call",
+    "read a response",
+    "read a chunk",
+    "read a stream",
+    "read a raw response",
+    "read an error",
+    "look at a result",
+    "end a stream",
+    "activate a span",
+    "deactivate a span",
+    "price a call",
+    "clean content",
+    "emit a call",
+    "notify a listener",
+)
+"""The closed label set of ``seatrace.faults``: these counters start at zero."""
+
+
+class Metrics:
+    """Records ended calls into the instruments of the catalogue."""
+
+    def __init__(self, meter: Meter, *, latest: bool, legacy: bool) -> None:
+        wanted = {"seatrace"} | ({"latest"} if latest else set()) | ({"legacy"} if legacy else set())
+        self._instruments = {
+            metric.name: _instrument(meter, metric) for metric in catalogue.CATALOGUE if metric.generation in wanted
+        }
+        self._latest = latest
+        self._legacy = legacy
+        self._families: dict[tuple[Any, ...], Family] = {}
+        self._series: dict[tuple[Any, ...], Series] = {}
+        self._room = _Room(_SERIES_LIMIT)
+        self._values: dict[str, set[str]] = {}
+        meter.create_observable_counter(
+            catalogue.FAULTS.name, [_observe_faults], catalogue.FAULTS.unit, catalogue.FAULTS.description
+        )
+
+    def record(self, call: Call, moment: Moment, *, beside: bool = False) -> None:
+        """Everything that the catalogue has for a call of this kind. ``beside``: an official instrumentation observes
+        the same call and records it under the names before v0.1.0."""
+        kind = call.kind
+        if kind == "inference":
+            self._inference(call, moment, legacy=self._legacy and not beside)
+        elif kind == "embeddings":
+            self._embeddings(call, moment, legacy=self._legacy and not beside)
+        elif kind == "tool":
+            self._tool(call, moment)
+        elif kind in ("agent", "workflow"):
+            self._agent(call, moment)
+        else:
+            self._family(call).timed(call).add(catalogue.OPERATION_DURATION, call.duration, moment)
+
+    def _inference(self, call: Call, moment: Moment, *, legacy: bool) -> None:
+        family = self._family(call)
+        if self._latest:
+            family.timed(call).add(catalogue.INFERENCE_DURATION, call.duration, moment)
+            first = call.time_to_first_chunk
+            if first is not None:
+                family.base.add(catalogue.TIME_TO_FIRST_CHUNK, first, moment)
+                if call.gaps:
+                    family.base.add_durations(catalogue.TIME_PER_OUTPUT_CHUNK, call.gaps, moment)
+            if call.usage is not None:
+                _tokens(family, call.usage, moment)
+        if legacy:
+            _inference_legacy(family, call, moment)
+        self._cost(family, call, moment)
+
+    def _embeddings(self, call: Call, moment: Moment, *, legacy: bool) -> None:
+        family = self._family(call)
+        count = call.usage.input_tokens if call.usage is not None else None
+        if self._latest:
+            family.timed(call).add(catalogue.EMBEDDINGS_DURATION, call.duration, moment)
+            if count is not None:
+                family.base.add(catalogue.EMBEDDINGS_INPUT_TOKENS, count, moment)
+        if legacy:
+            family.timed(call).add(catalogue.OPERATION_DURATION, call.duration, moment)
+            _tokens_legacy(family, call, moment)
+        self._cost(family, call, moment)
+
+    def _tool(self, call: Call, moment: Moment) -> None:
+        key = ("tool", call.name, call.tool_type, call.agent, call.error_type)
+        series = self._get(
+            key,
+            lambda: _present(
+                {
+                    semconv.TOOL_NAME: self._bounded("tool", call.name),
+                    semconv.TOOL_TYPE: call.tool_type,
+                    semconv.AGENT_NAME: self._bounded("agent", call.agent),
+                    semconv.ERROR_TYPE: call.error_type,
+                }
+            ),
+        )
+        series.add(catalogue.TOOL_DURATION, call.duration, moment)
+
+    def _agent(self, call: Call, moment: Moment) -> None:
+        name = self._bounded("agent", call.name)
+        series = self._get(
+            ("agent", call.operation, name, call.error_type),
+            lambda: _present(
+                {
+                    semconv.OPERATION_NAME: call.operation,
+                    semconv.AGENT_NAME: name,
+                    semconv.ERROR_TYPE: call.error_type,
+                }
+            ),
+        )
+        series.add(catalogue.AGENT_DURATION, call.duration, moment)
+        if self._legacy and call.kind == "workflow":
+            attributes = _present({semconv.WORKFLOW_NAME_LEGACY: name, semconv.ERROR_TYPE: call.error_type})
+            legacy = self._get(("workflow", name, call.error_type), lambda: attributes)
+            legacy.add(catalogue.WORKFLOW_DURATION_LEGACY, call.duration, moment)
+        run = call.run
+        if run is None:
+            return
+        own = self._get(("calls", name), lambda: _present({semconv.AGENT_NAME: name}))
+        own.add(catalogue.AGENT_INFERENCE_CALLS, run.own_model_calls, moment)
+        own.add(catalogue.AGENT_TOOL_CALLS, run.own_tool_calls, moment)
+        tenant = self._bounded("tenant", call.scope.tenant if call.scope is not None else None)
+        total = self._get(("run", name, tenant), lambda: _present({semconv.AGENT_NAME: name, semconv.TENANT: tenant}))
+        for metric, value in (
+            (catalogue.RUN_COST, run.own_cost),
+            (catalogue.RUN_INPUT_TOKENS, run.own_input_tokens),
+            (catalogue.RUN_OUTPUT_TOKENS, run.own_output_tokens),
+            (catalogue.RUN_STEPS, run.steps),
+        ):
+            if value is not None:
+                total.add(metric, value, moment)
+
+    def _cost(self, family: Family, call: Call, moment: Moment) -> None:
+        cost, usage = call.cost, call.usage
+        if cost is None and (usage is None or (usage.input_tokens is None and usage.output_tokens is None)):
+            return
+        agent = self._bounded("agent", call.agent)
+        tenant = self._bounded("tenant", call.scope.tenant if call.scope is not None else None)
+        series = family.cost(agent, tenant)
+        if cost is not None:
+            series.add(catalogue.COST, cost.total, moment)
+        else:
+            series.add(catalogue.UNPRICED, 1, moment)
+
+    def _family(self, call: Call) -> Family:
+        identity = (
+            call.operation,
+            call.provider,
+            call.request_model,
+            call.response_model,
+            call.server_address,
+            call.server_port,
+        )
+        family = self._families.get(identity)
+        if family is None:
+            attributes = _present(dict(zip(catalogue.BASE, identity, strict=True)))
+            family = Family(self._instruments, attributes, self._room)
+            if self._room.take():
+                self._families[identity] = family
+        return family
+
+    def _get(self, key: tuple[Any, ...], attributes: Callable[[], dict[str, Any]]) -> Series:
+        series = self._series.get(key)
+        if series is None:
+            series = Series(self._instruments, attributes())
+            if self._room.take():
+                self._series[key] = series
+        return series
+
+    def _bounded(self, label: str, value: str | None) -> str | None:
+        if value is None:
+            return None
+        known = self._values.setdefault(label, set())
+        if value in known:
+            return value
+        if len(known) >= _VALUES_LIMIT:
+            return _OTHER
+        known.add(value)
+        return value
+
+
+class _Room:
+    """How many more series may be kept."""
+
+    def __init__(self, series: int) -> None:
+        self._left = series
+
+    def take(self) -> bool:
+        """Whether there was room for one more; it is taken."""
+        self._left -= 1
+        return self._left >= 0
+
+
+class Family:
+    """The series of the calls of one operation, provider, pair of models and server."""
+
+    __slots__ = ("_attributes", "_costs", "_instruments", "_more", "_room", "base")
+
+    def __init__(self, instruments: dict[str, Any], attributes: dict[str, Any], room: _Room) -> None:
+        self._instruments = instruments
+        self._attributes = attributes
+        self._room = room
+        self._more: dict[tuple[str, str], Series] = {}
+        self._costs: dict[tuple[str | None, str | None], Series] = {}
+        self.base = Series(instruments, attributes)
+
+    def plus(self, name: str, value: str) -> Series:
+        """The series with one attribute more."""
+        series = self._more.get((name, value))
+        if series is None:
+            series = Series(self._instruments, {**self._attributes, name: value})
+            if self._room.take():
+                self._more[name, value] = series
+        return series
+
+    def timed(self, call: Call) -> Series:
+        """The series of ``call``'s duration."""
+        return self.base if call.error_type is None else self.plus(semconv.ERROR_TYPE, call.error_type)
+
+    def cost(self, agent: str | None, tenant: str | None) -> Series:
+        """The series of cost, which names who spent it and no server."""
+        series = self._costs.get((agent, tenant))
+        if series is None:
+            of = {**self._attributes, semconv.AGENT_NAME: agent, semconv.TENANT: tenant}
+            series = Series(self._instruments, _present({name: of.get(name) for name in catalogue.COST.attributes}))
+            if self._room.take():
+                self._costs[agent, tenant] = series
+        return series
+
+
+class Series:
+    """The instruments' recorders for one attribute set, resolved when first needed."""
+
+    __slots__ = ("_attributes", "_instruments", "_recorders")
+
+    def __init__(self, instruments: dict[str, Any], attributes: dict[str, Any]) -> None:
+        self._instruments = instruments
+        self._attributes = attributes
+        self._recorders: dict[str, Recorder] = {}
+
+    def add(self, metric: catalogue.Metric, value: float, moment: Moment) -> None:
+        """Records one value."""
+        found = self._recorders.get(metric.name)
+        (found or self._resolved(metric)).record(value, moment)
+
+    def add_durations(self, metric: catalogue.Metric, nanoseconds: list[int], moment: Moment) -> None:
+        """Records many durations (at least one) at once, in seconds."""
+        found = self._recorders.get(metric.name)
+        (found or self._resolved(metric)).record_durations(nanoseconds, moment)
+
+    def _resolved(self, metric: catalogue.Metric) -> Recorder:
+        made = self._recorders[metric.name] = recorder(self._instruments[metric.name], self._attributes)
+        return made
+
+
+def _tokens(family: Family, usage: Usage, moment: Moment) -> None:
+    sent, said = usage.input_tokens, usage.output_tokens
+    if sent is not None:
+        family.base.add(catalogue.CALL_INPUT_TOKENS, sent, moment)
+    if said is not None:
+        family.base.add(catalogue.CALL_OUTPUT_TOKENS, said, moment)
+    for modality, tokens in _modalities(sent, usage.audio_input, usage.image_input):
+        family.plus(semconv.TOKEN_MODALITY, modality).add(catalogue.INPUT_TOKENS, tokens, moment)
+    for modality, tokens in _modalities(said, usage.audio_output, usage.image_output):
+        family.plus(semconv.TOKEN_MODALITY, modality).add(catalogue.OUTPUT_TOKENS, tokens, moment)
+    if usage.cache_read or usage.cache_write or usage.reasoning:
+        parts = family.plus(semconv.TOKEN_MODALITY, "unknown")
+        if usage.cache_read:
+            parts.add(catalogue.CACHE_READ_TOKENS, usage.cache_read, moment)
+        if usage.cache_write:
+            parts.add(catalogue.CACHE_WRITE_TOKENS, usage.cache_write, moment)
+        if usage.reasoning:
+            parts.add(catalogue.REASONING_TOKENS, usage.reasoning, moment)
+
+
+def _inference_legacy(family: Family, call: Call, moment: Moment) -> None:
+    family.timed(call).add(catalogue.OPERATION_DURATION, call.duration, moment)
+    _tokens_legacy(family, call, moment)
+    if call.time_to_first_chunk is not None:
+        family.base.add(catalogue.TIME_TO_FIRST_CHUNK_LEGACY, call.time_to_first_chunk, moment)
+        if call.gaps:
+            family.base.add_durations(catalogue.TIME_PER_OUTPUT_CHUNK_LEGACY, call.gaps, moment)
+
+
+def _tokens_legacy(family: Family, call: Call, moment: Moment) -> None:
+    usage = call.usage or Usage()
+    for kind, count in (("input", usage.input_tokens), ("output", usage.output_tokens)):
+        if count is not None:
+            family.plus(semconv.TOKEN_TYPE_LEGACY, kind).add(catalogue.TOKEN_USAGE_LEGACY, count, moment)
+
+
+def _instrument(meter: Meter, metric: catalogue.Metric) -> Any:
+    if metric is catalogue.FAULTS:
+        return None
+    if metric.kind == "counter":
+        return meter.create_counter(metric.name, metric.unit, metric.description)
+    return meter.create_histogram(
+        metric.name, metric.unit, metric.description, explicit_bucket_boundaries_advisory=metric.buckets
+    )
+
+
+def _present(attributes: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in attributes.items() if value is not None}
+
+
+def _modalities(total: int | None, audio: int | None, image: int | None) -> Iterable[tuple[str, int]]:
+    if total is None:
+        return ()
+    audio, image = audio or 0, image or 0
+    if not audio and not image:
+        return (("unknown", total),)
+    rest = total - audio - image
+    return [(name, count) for name, count in (("audio", audio), ("image", image), ("text", rest)) if count > 0]
+
+
+def _observe_faults(options: Any) -> Iterable[Any]:
+    from opentelemetry.metrics import Observation
+
+    counts = dict.fromkeys(FAULT_STAGES, 0)
+    counts.update(guard.faults)
+    return [Observation(count, {semconv.STAGE: stage}) for stage, count in counts.items()]

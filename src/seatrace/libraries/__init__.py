@@ -1,0 +1,140 @@
+"""Which libraries are observed, and where each of them is tapped. One row a library; no row imports its library."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Literal
+
+from seatrace.core import guard
+from seatrace.core.patch import Patches, after_import, forget
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A row of the registry."""
+
+    name: str
+    """The import name, which is also the name in settings."""
+    distribution: str
+    target: str
+    """The module that gets patched once the program has imported it."""
+    oldest: str
+    """The oldest version that the contract suite runs."""
+    observes: str
+    """What of it is observed, for the docs."""
+
+
+REGISTRY: tuple[Library, ...] = (
+    Library(
+        "openai",
+        "openai",
+        "openai._base_client",
+        "1.66.0",
+        "chat, responses, completions, embeddings, images, audio, moderations, token counts",
+    ),
+    Library(
+        "anthropic",
+        "anthropic",
+        "anthropic._base_client",
+        "0.50.0",
+        "messages, beta messages, stream helpers, tool runner, completions, token counts",
+    ),
+)
+
+State = Literal["observed", "not imported", "not installed", "target missing", "switched off"]
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryStatus:
+    """What ``seatrace.status()`` says of one library."""
+
+    name: str
+    state: State
+    version: str | None
+    """The installed version."""
+    detail: str = ""
+    """With ``target missing``: what was looked for and not found."""
+
+    def __str__(self) -> str:
+        version = f" ({self.version})" if self.version else ""
+        detail = f": {self.detail}" if self.detail else ""
+        return f"{self.name}: {self.state}{version}{detail}"
+
+
+_patches: dict[str, Patches] = {}
+_missing: dict[str, str] = {}
+
+
+def observe(names: Iterable[str], patched: Callable[[], None]) -> None:
+    """Observes the libraries ``names``: at once those imported, the others when the program imports them; then calls
+    ``patched()``."""
+    for library in REGISTRY:
+        if library.name in names and library.name not in _patches:
+            _patches[library.name] = Patches()
+            after_import(library.target, _hook(library, patched))
+
+
+def restore() -> None:
+    """Undoes :func:`observe`: the same attribute objects stand where they stood."""
+    for library in REGISTRY:
+        patches = _patches.pop(library.name, None)
+        if patches is not None:
+            forget(library.target)
+            patches.undo()
+    _missing.clear()
+
+
+def status() -> list[LibraryStatus]:
+    """One row a library of the registry, whether it is installed or not. Imports none of them."""
+    return [_status(library) for library in REGISTRY]
+
+
+def _hook(library: Library, patched: Callable[[], None]) -> Callable[[ModuleType], None]:
+    def hook(module: ModuleType) -> None:
+        patches = _patches.get(library.name)
+        if patches is None:
+            return
+        try:
+            importlib.import_module(f"{__name__}.{library.name}").patch(module, patches)
+        except Exception as error:  # an AttributeError, as a rule; a library too new for us is the user's to have
+            patches.undo()
+            _missing[library.name] = str(error)
+            guard.logger.warning(
+                "seatrace does not observe %s %s: %s is missing there. The program is not affected.",
+                library.name,
+                _version(library.distribution),
+                error,
+            )
+        else:
+            patched()
+
+    return hook
+
+
+def _status(library: Library) -> LibraryStatus:
+    version = _version(library.distribution)
+    if version is None and library.name not in sys.modules and importlib.util.find_spec(library.name) is None:
+        return LibraryStatus(library.name, "not installed", None)
+    if library.name not in _patches:
+        return LibraryStatus(library.name, "switched off", version)
+    if library.name in _missing:
+        return LibraryStatus(library.name, "target missing", version, _missing[library.name])
+    if library.target not in sys.modules:
+        return LibraryStatus(library.name, "not imported", version)
+    if not _patches[library.name]:
+        detail = "another import hook came first: import it earlier"
+        return LibraryStatus(library.name, "target missing", version, detail)
+    return LibraryStatus(library.name, "observed", version)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,195 @@
+"""One choke point for all client libraries that Stainless generates.
+
+``SyncAPIClient.request`` and ``AsyncAPIClient.request`` carry create, parse, the stream helpers, raw and streaming
+responses, beta resources and the cloud variants, with retries inside one call. They are replaced by plain functions on
+the class; clients, resources and their methods stay untouched.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from seatrace.core import context
+from seatrace.core.observe import Observation, observed
+from seatrace.core.patch import Patches
+from seatrace.core.pipeline import Pipeline
+from seatrace.core.record import Call
+from seatrace.core.shape import Shape, error_word
+from seatrace.core.stream import ObservedAsyncIterator, ObservedIterator, read_response, tap_response, watch_close
+
+from .providers import provider_of
+
+custom_providers: Mapping[str, str] = {}
+"""The setting ``providers``."""
+
+_ENDPOINTS_LIMIT = 256
+
+
+class Stainless:
+    """Observes one Stainless-generated library: its name, its default provider and its endpoints by path."""
+
+    def __init__(self, package: str, provider: str, endpoints: Mapping[str, Shape]) -> None:
+        streaming = sys.modules[f"{package}._streaming"]
+        self._package = package
+        self._provider = provider
+        self._endpoints = endpoints
+        self._streams = (streaming.Stream, streaming.AsyncStream)
+        self._model = sys.modules[f"{package}._models"].BaseModel
+        self._servers: dict[int, tuple[Any, str, int | None, str]] = {}
+
+    def patch(self, module: Any, patches: Patches) -> None:
+        """Replaces the choke points of the loaded ``package._base_client``."""
+        make = observed(self._begin, self._returned)
+        patches.replace(module.SyncAPIClient, "request", make)
+        patches.replace(module.AsyncAPIClient, "request", make)
+
+    def _begin(self, line: Pipeline, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Observation | None:
+        options: Any = args[1] if len(args) > 1 else kwargs.get("options")
+        if getattr(options, "method", "").lower() != "post":
+            return None
+        shape = self._shape(options.url)
+        if shape is None:
+            return None
+        call = Call(shape.kind, shape.operation, self._package)
+        _, call.server_address, call.server_port, call.provider = self._server(client)
+        body = options.json_data
+        if not isinstance(body, Mapping):
+            body = {}
+        extra = getattr(options, "extra_json", None)
+        if extra:
+            body = {**body, **extra}
+        shape.request(call, body)
+        if call.request_model is None:
+            call.request_model = _deployment(client, options.url)
+        if line.wants_content:
+            call.content = shape.request_content(body)
+        line.begin(call)
+        observation = Observation(call, shape, line, error_type)
+        if callable(options.post_parser):
+            options.post_parser = _before_parsing(observation, options.post_parser)
+        return observation
+
+    def _shape(self, url: str) -> Shape | None:
+        shape = self._endpoints.get(url)
+        if shape is not None:
+            return shape
+        path = url.split("?", 1)[0].rstrip("/")
+        for suffix, shape in self._endpoints.items():
+            if path.endswith(suffix):
+                return shape
+        return None
+
+    def _server(self, client: Any) -> tuple[Any, str, int | None, str]:
+        url = client.base_url
+        known = self._servers.get(id(url))
+        if known is None or known[0] is not url:
+            host = url.host
+            port = url.port or (80 if url.scheme == "http" else 443)
+            known = (url, host, port, provider_of(host, port, url.path, self._provider, custom_providers))
+            if len(self._servers) >= _ENDPOINTS_LIMIT:
+                self._servers.clear()
+            self._servers[id(url)] = known
+        return known
+
+    def _returned(self, observation: Observation, result: Any) -> None:
+        if self._model in type(result).__mro__:  # asking a model for what it has not costs an exception inside pydantic
+            observation.returned(result)
+            return
+        if isinstance(result, self._streams):
+            _watch_stream(observation, result)
+            return
+        response = getattr(result, "http_response", None)
+        if response is None and hasattr(result, "iter_raw"):
+            response = getattr(result, "response", result)  # binary content, or the httpx response that was asked for
+        if response is None:
+            observation.returned(result)
+        elif not response.is_stream_consumed and not response.is_closed:
+            tap_response(response, observation)
+        else:
+            read_response(response, observation)
+
+
+def _before_parsing(observation: Observation, parse: Any) -> Any:
+    """``.parse()`` may refuse an answer that was paid for (cut off, not valid): its usage counts all the same."""
+
+    def post_parser(response: Any) -> Any:
+        observation.unparsed = response
+        return parse(response)
+
+    return post_parser
+
+
+def _watch_stream(observation: Observation, stream: Any) -> None:
+    observation.watch_stream()
+    iterator = stream._iterator
+    if hasattr(iterator, "__anext__"):
+        stream._iterator = ObservedAsyncIterator(iterator, observation)
+    else:
+        stream._iterator = ObservedIterator(iterator, observation)
+    try:
+        watch_close(stream.response.stream, observation.closed)
+    except (
+        AttributeError,
+        TypeError,
+    ):  # an own transport's byte stream with slots: the stream's end is noticed without it
+        pass
+
+
+_DEPLOYMENT = re.compile(r"/deployments/([^/]+)")
+
+
+def _deployment(client: Any, url: str) -> str | None:
+    """Azure puts the model into the path."""
+    found = _DEPLOYMENT.search(url) or _DEPLOYMENT.search(client.base_url.path)
+    return found[1] if found else None
+
+
+def error_type(call: Call, error: BaseException) -> str:
+    """The provider's own error code or type, else the HTTP status, else the exception's name: always few values."""
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int) and status >= 400:
+        call.status_code = status
+    # The library's own exceptions carry code and type themselves, or the body that they were made of.
+    word = error_word(error) or error_word(error.body) if hasattr(error, "body") else None
+    return word or (str(call.status_code) if call.status_code else type(error).__qualname__)
+
+
+class _Echo:
+    """A tracer for a library's own tracing while we observe the same call: it makes no span, and hands on the context
+    of ours, so that the library sends the trace headers that it would send anyway."""
+
+    def __init__(self, trace: Any) -> None:
+        self._trace = trace
+
+    def start_span(self, *args: Any, **kwargs: Any) -> Any:
+        """The current span, as one that records nothing."""
+        return self._trace.NonRecordingSpan(self._trace.get_current_span().get_span_context())
+
+
+def quiet_native(module: Any, patches: Patches) -> None:
+    """Lets a library's own tracing rest while we observe the same call: one span a call.
+
+    anthropic 2.x makes a span of its own inside ``request`` (``_tracer`` of the base client, ``None`` where tracing is
+    off). Its options and the spans of its tool runner stay as the user set them.
+    """
+    owner = next((each for each in vars(module).values() if isinstance(vars_of(each).get("_tracer"), property)), None)
+    if owner is None:
+        return
+    echo = _Echo(module.trace)
+
+    def make(original: property) -> property:
+        def tracer(client: Any) -> Any:
+            own = original.fget(client)  # type: ignore[misc]
+            return own if own is None or context.observing() is None else echo
+
+        return property(tracer, doc=original.__doc__)
+
+    patches.replace(owner, "_tracer", make)
+
+
+def vars_of(value: Any) -> Mapping[str, Any]:
+    """The namespace of a class, nothing for other values."""
+    return vars(value) if isinstance(value, type) else {}

@@ -1,0 +1,474 @@
+"""Agents, tools, workflows and retrievers of one's own: ``@seatrace.agent`` and its kin, and :func:`watch`.
+
+Each works bare (``@seatrace.tool``), with arguments (``@seatrace.tool("search")``) and as a block
+(``with seatrace.tool("search"):``, ``async with`` alike), on functions, coroutine functions, generators, asynchronous
+generators and methods. What the function returns, raises or yields is unchanged; its signature, docstring and pickling
+stay as they are.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any, TypeVar, cast, overload
+
+from wrapt import BoundFunctionWrapper, FunctionWrapper
+
+from .core import pipeline
+from .core.record import Call, Content, Kind
+from .core.step import Held, Mark, Step, innermost_mark, run_async_generator, run_coroutine, run_generator
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class Observed:
+    """A decorator and a block at once. A block may be used again, also within itself and by other threads and tasks."""
+
+    def __init__(self, kind: Kind, operation: str, name: str | None, **details: Any) -> None:
+        self._kind: Kind = kind
+        self._operation = operation
+        self._name = name
+        self._details = details
+        self._open: list[tuple[Any, Step]] = []
+
+    def __call__(self, function: _F) -> _F:
+        """Decorates ``function``; its name is the default for the call's."""
+        if isinstance(function, (staticmethod, classmethod)):
+            return type(function)(self(function.__func__))
+        if isinstance(function, type) or not callable(function):
+            came = f"the class {function.__name__}" if isinstance(function, type) else repr(function)
+            raise TypeError(
+                f"@seatrace.{self._word}: expected a function, got {came}. "
+                f"Decorate the methods of a class, or watch its objects with seatrace.watch()."
+            )
+        return cast(_F, _observed(function, self))
+
+    def __enter__(self) -> Step:
+        if self._kind == "tool" and self._name is None:
+            raise TypeError("with seatrace.tool(...): expected the tool's name, as in seatrace.tool('search')")
+        step = Step.begin(lambda: self._call(self._name))
+        self._open.append((_here(), step))
+        return step.__enter__()
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        here, taken = _here(), self._open
+        place = next((at for at in reversed(range(len(taken))) if taken[at][0] == here), -1)
+        step = taken.pop(place)[1]  # the last one, where the block was entered in another task
+        step.__exit__(kind, error, trace)
+
+    async def __aenter__(self) -> Step:
+        return self.__enter__()
+
+    async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        self.__exit__(kind, error, trace)
+
+    @property
+    def _word(self) -> str:
+        return "retriever" if self._kind == "retrieval" else self._kind
+
+    def _call(self, name: str | None, description: str | None = None) -> Call:
+        call = Call(self._kind, self._operation, "seatrace", name=name, **self._details)
+        if call.description is None:
+            call.description = description
+        return call
+
+
+def _here() -> Any:
+    """The thread or task that runs."""
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return (asyncio and asyncio.current_task()) or threading.get_ident()
+    except RuntimeError:
+        return threading.get_ident()
+
+
+@overload
+def agent(name: _F) -> _F: ...
+@overload
+def agent(name: str | None = None, *, description: str | None = None) -> Observed: ...
+def agent(name: Any = None, *, description: str | None = None) -> Any:
+    """An agent: a model drives the control flow. Span ``invoke_agent {name}``, with the roll-up of its run: model
+    calls, tool calls, steps, tokens and cost, sub-agents included (each call is still counted once in the metrics)."""
+    return _made("agent", "invoke_agent", name, description=description)
+
+
+@overload
+def workflow(name: _F) -> _F: ...
+@overload
+def workflow(name: str | None = None, *, description: str | None = None) -> Observed: ...
+def workflow(name: Any = None, *, description: str | None = None) -> Any:
+    """A workflow: the program drives the control flow. Span ``invoke_workflow {name}``, rolled up like an agent's."""
+    return _made("workflow", "invoke_workflow", name, description=description)
+
+
+@overload
+def tool(name: _F) -> _F: ...
+@overload
+def tool(
+    name: str | None = None, *, description: str | None = None, tool_type: str = "function", call_id: str | None = None
+) -> Observed: ...
+def tool(
+    name: Any = None, *, description: str | None = None, tool_type: str = "function", call_id: str | None = None
+) -> Any:
+    """A tool execution. Span ``execute_tool {name}``. Arguments and result are content: recorded only where content
+    is captured. ``description`` defaults to the first paragraph of the docstring; ``call_id`` is the model's id of the
+    tool call, for the block form."""
+    return _made("tool", "execute_tool", name, description=description, tool_type=tool_type, tool_call_id=call_id)
+
+
+@overload
+def retriever(name: _F) -> _F: ...
+@overload
+def retriever(name: str | None = None, *, top_k: int | None = None) -> Observed: ...
+def retriever(name: Any = None, *, top_k: int | None = None) -> Any:
+    """A retrieval. Span ``retrieval {name}``; the name is the data source. Query and documents are content."""
+    return _made("retrieval", "retrieval", name, top_k=top_k)
+
+
+def _made(kind: Kind, operation: str, name: Any, **details: Any) -> Any:
+    if name is None or isinstance(name, str):
+        return Observed(kind, operation, name, **details)
+    return Observed(kind, operation, None, **details)(name)
+
+
+# --- functions ------------------------------------------------------------------------------------------------------
+
+
+class _ObservedMethod(BoundFunctionWrapper):  # type: ignore[type-arg]
+    """Copies and pickles as the bound method that it stands for."""
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        from copy import deepcopy
+
+        return getattr(deepcopy(self.__self__, memo), self.__name__)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return getattr, (self.__self__, self.__name__)
+
+
+class _ObservedFunction(FunctionWrapper):  # type: ignore[type-arg]
+    """Copies and pickles as the function that it stands for: by name where it has one, else with what is inside."""
+
+    __bound_function_wrapper__ = _ObservedMethod
+    _self_observe: Observed
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        function, observe = self.__wrapped__, self._self_observe
+        name = getattr(function, "__qualname__", "")
+        found: Any = sys.modules.get(getattr(function, "__module__", None) or "")
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if found is self or found is None:
+            return name
+        return _again, (function, observe._kind, observe._operation, observe._name, observe._details)
+
+
+def _again(function: Any, kind: Kind, operation: str, name: str | None, details: dict[str, Any]) -> Any:
+    return Observed(kind, operation, name, **details)(function)
+
+
+Watched = Callable[[Any], "Observed | None"]
+
+
+def _observed(function: Any, observe: Observed, watched: Watched | None = None) -> Any:
+    """``function`` observed as ``observe`` says; with ``watched``, where that knows the object whose method it is."""
+    name = observe._name or _name_of_function(function)
+    drive, names, read = _driver(function), _parameter_names(function), _RESULTS[observe._kind]
+    is_method = inspect.isfunction(function)
+    described = observe._kind == "tool" and inspect.isroutine(function) and function.__doc__
+    description = inspect.cleandoc(function.__doc__).split("\n\n")[0] if described else None
+
+    def wrapper(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        if pipeline.current is None:
+            return wrapped(*args, **kwargs)
+        given: Observed | None = observe
+        mark: Mark | None = None
+        if watched is not None:
+            given, mark = watched(instance), (id(instance), id(wrapper))
+            around = innermost_mark()
+            # A method of the same object that this one is a part of is no run of its own; recursion is.
+            if given is None or (around is not None and around[0] == mark[0] and around[1] != mark[1]):
+                return wrapped(*args, **kwargs)
+
+        def start() -> Step:
+            chosen = given or observe
+            bound = is_method and instance is not None
+            return Step.begin(
+                lambda: chosen._call(chosen._name or name, description),
+                lambda: _asked(observe._kind, names, bound, args, kwargs),
+                mark,
+            )
+
+        if drive is not None:
+            body = wrapped(*args, **kwargs)
+            return _named(drive(Held(body), start, read), body)
+        step = start()
+        step.enter()
+        try:
+            result = wrapped(*args, **kwargs)
+        except BaseException as error:
+            step.leave()
+            step.end(error)
+            raise
+        step.leave()
+        follow = _FOLLOWED.get(type(result))
+        if follow is not None:
+            return _named(follow(Held(result, step), start, read), result)
+        if hasattr(result, "add_done_callback"):
+            _follow_future(result, step, read)
+            return result
+        step.result(result, read)
+        step.end()
+        return result
+
+    made = _ObservedFunction(function, wrapper)
+    made._self_observe = observe
+    return made
+
+
+_FOLLOWED: dict[type, Any] = {
+    CoroutineType: run_coroutine,
+    GeneratorType: run_generator,
+    AsyncGeneratorType: run_async_generator,
+}
+"""What a plain function may return instead of a result, and who goes on watching that."""
+
+
+def _driver(function: Any) -> Any:
+    if inspect.isasyncgenfunction(function):
+        return run_async_generator
+    if inspect.iscoroutinefunction(function):
+        return run_coroutine
+    if inspect.isgeneratorfunction(function):
+        return run_generator
+    return None
+
+
+def _named(driver: Any, body: Any) -> Any:
+    """``driver`` under the name that the program knows: in warnings, tracebacks and ``repr``."""
+    try:
+        driver.__name__, driver.__qualname__ = body.__name__, body.__qualname__
+    except AttributeError:
+        pass
+    return driver
+
+
+def _follow_future(future: Any, step: Step, read: Any) -> None:
+    def done(future: Any) -> None:
+        try:
+            error = future.exception()
+        except BaseException as cancelled:
+            error = cancelled
+        if error is None:
+            step.result(future.result(), read)
+        step.end(error)
+
+    try:
+        future.add_done_callback(done)
+    except Exception:  # not a future after all
+        step.end()
+
+
+def _name_of_function(function: Any) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(function, "__name__", None) or type(function).__name__
+
+
+def _parameter_names(function: Any) -> tuple[str, ...]:
+    try:
+        return tuple(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return ()
+
+
+# --- objects --------------------------------------------------------------------------------------------------------
+
+_AGENT_METHODS = ("run", "arun", "invoke", "ainvoke", "stream", "astream")
+_TOOL_METHODS = ("execute", "aexecute", "run", "arun", "invoke", "ainvoke", "call", "acall")
+_TOOL_FUNCTIONS = ("fn", "func", "function", "handler", "callback", "coroutine")
+
+_known: dict[int, tuple[Any, Observed]] = {}
+"""The watched objects by identity: a weak reference (or the object, where it allows none) and how it is observed."""
+
+
+def watch(obj: Any, *, name: str | None = None) -> Any:
+    """Observes a home-made agent object, and returns that same object.
+
+    Its methods ``run``, ``arun``, ``invoke``, ``ainvoke``, ``stream`` and ``astream``, or else ``__call__``, become
+    agent runs; where one calls another, that is one run. Its ``tools``, a list, a tuple or a mapping, become tools:
+    functions are replaced in there, of objects the methods ``execute``, ``run``, ``invoke`` or ``call`` are observed,
+    or else their function (``fn``, ``func``, ``function``, ``handler``) or ``__call__``. The object itself is left as
+    it is: the methods are observed on its class, for the objects that are watched. Watching twice does nothing.
+
+    Args:
+        obj: The agent.
+        name: The agent's name; default ``obj.name``, else its class name.
+
+    Raises:
+        TypeError: ``obj`` is a class, has none of these methods, or they cannot be replaced.
+    """
+    if isinstance(obj, type):
+        raise TypeError(f"watch(): expected an agent object, got the class {obj.__name__}. Watch what it makes.")
+    label = name or _name_of(obj)
+    if not _watch_methods(obj, _AGENT_METHODS, agent(label)):
+        raise TypeError(
+            f"watch(): expected an object with one of {', '.join(_AGENT_METHODS)}, got {type(obj).__name__}. "
+            f"Decorate its own method with @seatrace.agent instead."
+        )
+    tools = getattr(obj, "tools", None)
+    if isinstance(tools, dict):
+        for key, each in tools.items():
+            tools[key] = _watched_tool(each, str(key))
+    elif isinstance(tools, list):
+        tools[:] = [_watched_tool(each) for each in tools]
+    elif type(tools) is tuple:
+        made = tuple(_watched_tool(each) for each in tools)
+        if any(new is not old for new, old in zip(made, tools, strict=True)):
+            _set(obj, "tools", made)
+    return obj
+
+
+def _watched_tool(candidate: Any, name: str | None = None) -> Any:
+    if isinstance(candidate, (_ObservedFunction, _ObservedMethod, type, str)):
+        return candidate
+    if inspect.isroutine(candidate) or isinstance(candidate, functools.partial):
+        return tool(name or _name_of_function(candidate))(candidate)
+    if isinstance(candidate, dict):
+        label = name or candidate.get("name")
+        for key in _TOOL_FUNCTIONS:
+            if inspect.isroutine(candidate.get(key)):
+                candidate[key] = _watched_tool(candidate[key], label)
+        return candidate
+    label = name or _name_of(candidate)
+    description = getattr(candidate, "description", None)
+    observe = tool(label, description=description if isinstance(description, str) else None)
+    if _watch_methods(candidate, _TOOL_METHODS, observe, calls=False):
+        return candidate
+    for key in _TOOL_FUNCTIONS:
+        function = getattr(candidate, key, None)
+        if inspect.isroutine(function) and not isinstance(function, (_ObservedFunction, _ObservedMethod)):
+            _set(candidate, key, observe(function))
+        if inspect.isroutine(function):
+            return candidate
+    _watch_methods(candidate, (), observe)
+    return candidate
+
+
+def _watch_methods(obj: Any, methods: tuple[str, ...], observe: Observed, *, calls: bool = True) -> bool:
+    """Observes those of ``methods`` that ``obj`` has, or else its ``__call__``; says whether there was any."""
+    here = getattr(obj, "__dict__", {})
+    there = type(obj)
+    found = [each for each in methods if callable(here.get(each, getattr(there, each, None)))]
+    if not found and calls and callable(obj):
+        found = ["__call__"]
+    for method in found:
+        _watch_method(obj, method, observe)
+    if found:
+        _remember(obj, observe)
+    return bool(found)
+
+
+def _watch_method(obj: Any, method: str, observe: Observed) -> None:
+    if method != "__call__" and method in getattr(obj, "__dict__", {}):
+        original = obj.__dict__[method]
+        if not isinstance(original, (_ObservedFunction, _ObservedMethod)):
+            _set(obj, method, observe(original))
+        return
+    owner = next(each for each in type(obj).__mro__ if method in vars(each))
+    original = vars(owner)[method]
+    if isinstance(original, (staticmethod, classmethod, property)):
+        bound = getattr(obj, method)
+        if not isinstance(bound, (_ObservedFunction, _ObservedMethod)):
+            _set(obj, method, observe(bound))
+    elif not isinstance(original, _ObservedFunction):
+        kind = Observed(observe._kind, observe._operation, None)
+        _set(owner, method, _observed(original, kind, _observation))
+
+
+def _set(owner: Any, name: str, value: Any) -> None:
+    try:
+        setattr(owner, name, value)
+    except (AttributeError, TypeError, ValueError) as error:  # slots, built-in classes, pydantic
+        kind = owner.__name__ if isinstance(owner, type) else type(owner).__name__
+        raise TypeError(
+            f"watch(): expected to be able to replace {name!r} of {kind}: {error}. "
+            f"Decorate its functions with @seatrace.agent and @seatrace.tool instead."
+        ) from None
+
+
+def _remember(obj: Any, observe: Observed) -> None:
+    key = id(obj)
+    try:
+        reference: Any = weakref.ref(obj, lambda _: _known.pop(key, None))
+    except TypeError:  # slots without __weakref__: kept, so that its identity is not given to another object
+
+        def reference() -> Any:
+            return obj
+
+    _known[key] = reference, observe
+
+
+def _observation(instance: Any) -> Observed | None:
+    known = _known.get(id(instance))
+    return known[1] if known is not None and known[0]() is instance else None
+
+
+def _name_of(obj: Any) -> str:
+    for attribute in ("name", "__name__"):
+        value = getattr(obj, attribute, None)
+        if isinstance(value, str) and value:
+            return value
+    return type(obj).__name__
+
+
+# --- what goes in and comes out -------------------------------------------------------------------------------------
+
+
+def _asked(kind: Kind, names: tuple[str, ...], bound: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Content:
+    if bound:
+        names = names[1:]
+    elif names[:1] == ("cls",):  # from 3.13 on, a classmethod around us passes the class like any argument
+        names, args = names[1:], args[1:]
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    if kind == "tool":
+        return Content(tool_arguments=given)
+    words = next((value for value in given.values() if isinstance(value, str)), None)
+    if kind == "retrieval":
+        return Content(query=words)
+    if words is None:
+        return Content()
+    return Content(input_messages=[{"role": "user", "parts": [{"type": "text", "content": words}]}])
+
+
+def _said(call: Call, value: Any) -> None:
+    words = "".join(value) if isinstance(value, list) and all(isinstance(each, str) for each in value) else value
+    if isinstance(words, str) and call.content is not None:
+        call.content.output_messages = [{"role": "assistant", "parts": [{"type": "text", "content": words}]}]
+
+
+def _returned(call: Call, value: Any) -> None:
+    if call.content is not None:
+        call.content.tool_result = value
+
+
+def _found(call: Call, value: Any) -> None:
+    if call.content is not None and isinstance(value, list):
+        call.content.documents = [each if isinstance(each, dict) else {"content": str(each)} for each in value]
+
+
+_RESULTS: dict[str, Any] = {"agent": _said, "workflow": _said, "tool": _returned, "retrieval": _found}
