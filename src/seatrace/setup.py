@@ -305,7 +305,7 @@ class _Ending:
     def prepare(self) -> None:
         delivery.hurry()
         try:
-            pipeline.drain()
+            pipeline.finish()
         except Exception as error:
             guard.fault("emit a call", error)
 

@@ -197,7 +197,6 @@ def test_exactly_one_span_with_a_global_provider() -> None:
     assert out.splitlines() == ["chat brook-1 UNSET chatcmpl-1"] * 2 + ["chat brook-1 UNSET msg_1"] * 2
 
 
-@pytest.mark.xfail(strict=False, reason="setup._Ending.prepare() has to call pipeline.finish(), not drain()")
 @pytest.mark.parametrize("held", ["held", "dropped"])
 def test_stream_left_open_at_exit_is_not_lost(held: str) -> None:
     # opentelemetry-python-contrib#4916, langfuse#1307: lost at exit

@@ -100,7 +100,7 @@ def test_a_span_of_another_kind_gets_the_public_call() -> None:
 
 
 def test_another_sdk_gets_the_public_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_bounded, "_internals", lambda: None)
+    monkeypatch.setattr(_bounded, "_traces", lambda: None)
     span = TracerProvider(shutdown_on_exit=False).get_tracer("test").start_span("call")
     _bounded.set_attributes(span, {"a": ["x"]})
     assert dict(span.attributes) == {"a": ("x",)}

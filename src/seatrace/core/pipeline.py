@@ -158,7 +158,9 @@ def abandon(pipeline: Pipeline, call: Call) -> None:
 
 
 def drain() -> None:
-    """Emits the calls that a garbage collection ended."""
+    """Emits the calls that a garbage collection ended; not while one runs, which is as unsafe as in its destructors."""
+    if _collecting():
+        return
     while not _abandoned.empty():
         try:
             pipeline, call = _abandoned.get_nowait()

@@ -20,16 +20,16 @@ _TEXT = frozenset({str})
 
 def set_attributes(span: Any, attributes: Mapping[str, Any]) -> None:
     """``span.set_attributes(attributes)``, for a span that has not ended."""
-    known = _internals()
+    known = _traces()
     if known is None or type(span) is not known.span or not _plain(attributes):
         span.set_attributes(attributes)
     else:
-        _fill(span._attributes, attributes, known)
+        _fill(span._attributes, attributes, known.bounded)
 
 
 def emit(logger: Any, record: LogRecord) -> None:
     """``logger.emit(record)``, for a record without exception."""
-    known = _internals()
+    known = _logs()
     attributes = record.attributes or {}
     limits = getattr(logger, "_log_record_limits", None)
     if known is None or limits is None or type(logger) is not known.logger or not _plain(attributes):
@@ -37,7 +37,7 @@ def emit(logger: Any, record: LogRecord) -> None:
         return
     record.attributes = None
     bounded = known.log_record(record, logger.resource, logger.instrumentation_scope, limits)
-    _fill(bounded.log_record.attributes, attributes, known)
+    _fill(bounded.log_record.attributes, attributes, known.bounded)
     logger.emit(bounded)
 
 
@@ -51,10 +51,10 @@ def _plain(attributes: Mapping[str, Any]) -> bool:
     )
 
 
-def _fill(bounded: Any, attributes: Mapping[str, Any], known: _Internals) -> None:
+def _fill(bounded: Any, attributes: Mapping[str, Any], kind: Any) -> None:
     """Puts plain ``attributes`` into ``bounded``: at one go, where no limit is near."""
     if (
-        type(bounded) is known.bounded
+        type(bounded) is kind
         and bounded.max_value_len is None
         and (bounded.maxlen is None or len(bounded._dict) + len(attributes) <= bounded.maxlen)
         and not bounded._immutable
@@ -66,22 +66,43 @@ def _fill(bounded: Any, attributes: Mapping[str, Any], known: _Internals) -> Non
         bounded[name] = value
 
 
-class _Internals(NamedTuple):
+class _Traces(NamedTuple):
     span: Any
     bounded: Any
+
+
+class _Logs(NamedTuple):
     logger: Any
     log_record: Any
+    bounded: Any
 
 
 @cache
-def _internals() -> _Internals | None:
+def _traces() -> _Traces | None:
     try:
-        from opentelemetry.attributes import BoundedAttributes
-        from opentelemetry.sdk._logs import Logger, ReadWriteLogRecord
         from opentelemetry.sdk.trace import _Span
     except ImportError:
         return None
-    made = BoundedAttributes(immutable=False)
-    if not all(hasattr(made, name) for name in ("_dict", "_immutable", "_lock", "max_value_len", "maxlen")):
+    bounded = _bounded_attributes()
+    return bounded and _Traces(_Span, bounded)
+
+
+@cache
+def _logs() -> _Logs | None:
+    # Apart from the spans': this import starts threads, which a process that ends cannot.
+    try:
+        from opentelemetry.sdk._logs import Logger, ReadWriteLogRecord
+    except ImportError:
         return None
-    return _Internals(_Span, BoundedAttributes, Logger, ReadWriteLogRecord)
+    bounded = _bounded_attributes()
+    return bounded and _Logs(Logger, ReadWriteLogRecord, bounded)
+
+
+def _bounded_attributes() -> Any:
+    try:
+        from opentelemetry.attributes import BoundedAttributes
+    except ImportError:
+        return None
+    made = BoundedAttributes(immutable=False)
+    known = all(hasattr(made, name) for name in ("_dict", "_immutable", "_lock", "max_value_len", "maxlen"))
+    return BoundedAttributes if known else None
