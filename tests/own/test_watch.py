@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import pytest
 
 import seatrace
-from seatrace import own
+from seatrace.own import objects
 from seatrace.testing import Captured, capture
 
 
@@ -300,11 +300,11 @@ def test_what_cannot_be_replaced_is_told() -> None:
 
 
 def test_watching_leaks_nothing() -> None:
-    before = len(own._known)
+    before = len(objects._known)
     for _ in range(50):
         seatrace.watch(Agent(tools=[Search()]))
     gc.collect()
-    assert len(own._known) == before
+    assert len(objects._known) == before
 
 
 def test_an_error_in_a_run_is_the_same_object(captured: Captured) -> None:

@@ -1,4 +1,4 @@
-"""Agents, tools, workflows and retrievers of one's own: ``@seatrace.agent`` and its kin, and :func:`watch`.
+"""Agents, tools, workflows and retrievers as functions and blocks: ``@seatrace.agent`` and its kin.
 
 Each works bare (``@seatrace.tool``), with arguments (``@seatrace.tool("search")``) and as a block
 (``with seatrace.tool("search"):``, ``async with`` alike), on functions, coroutine functions, generators, asynchronous
@@ -12,16 +12,15 @@ import functools
 import inspect
 import sys
 import threading
-import weakref
 from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, TypeVar, cast, overload
 
 from wrapt import BoundFunctionWrapper, FunctionWrapper
 
-from .core import pipeline
-from .core.record import Call, Content, Kind
-from .core.step import Held, Mark, Step, innermost_mark, run_async_generator, run_coroutine, run_generator
+from seatrace.core import pipeline
+from seatrace.core.record import Call, Content, Kind
+from seatrace.core.step import Held, Mark, Step, innermost_mark, run_async_generator, run_coroutine, run_generator
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -46,7 +45,7 @@ class Observed:
                 f"@seatrace.{self._word}: expected a function, got {came}. "
                 f"Decorate the methods of a class, or watch its objects with seatrace.watch()."
             )
-        return cast(_F, _observed(function, self))
+        return cast(_F, observed(function, self))
 
     def __enter__(self) -> Step:
         if self._kind == "tool" and self._name is None:
@@ -139,7 +138,7 @@ def _made(kind: Kind, operation: str, name: Any, **details: Any) -> Any:
 # --- functions ------------------------------------------------------------------------------------------------------
 
 
-class _ObservedMethod(BoundFunctionWrapper):  # type: ignore[type-arg]
+class ObservedMethod(BoundFunctionWrapper):  # type: ignore[type-arg]
     """Copies and pickles as the bound method that it stands for."""
 
     def __copy__(self) -> Any:
@@ -154,10 +153,10 @@ class _ObservedMethod(BoundFunctionWrapper):  # type: ignore[type-arg]
         return getattr, (self.__self__, self.__name__)
 
 
-class _ObservedFunction(FunctionWrapper):  # type: ignore[type-arg]
+class ObservedFunction(FunctionWrapper):  # type: ignore[type-arg]
     """Copies and pickles as the function that it stands for: by name where it has one, else with what is inside."""
 
-    __bound_function_wrapper__ = _ObservedMethod
+    __bound_function_wrapper__ = ObservedMethod
     _self_observe: Observed
 
     def __copy__(self) -> Any:
@@ -184,9 +183,9 @@ def _again(function: Any, kind: Kind, operation: str, name: str | None, details:
 Watched = Callable[[Any], "Observed | None"]
 
 
-def _observed(function: Any, observe: Observed, watched: Watched | None = None) -> Any:
+def observed(function: Any, observe: Observed, watched: Watched | None = None) -> Any:
     """``function`` observed as ``observe`` says; with ``watched``, where that knows the object whose method it is."""
-    name = observe._name or _name_of_function(function)
+    name = observe._name or name_of_function(function)
     drive, names, read = _driver(function), _parameter_names(function), _RESULTS[observe._kind]
     is_method = inspect.isfunction(function)
     described = observe._kind == "tool" and inspect.isroutine(function) and function.__doc__
@@ -235,7 +234,7 @@ def _observed(function: Any, observe: Observed, watched: Watched | None = None) 
         step.end()
         return result
 
-    made = _ObservedFunction(function, wrapper)
+    made = ObservedFunction(function, wrapper)
     made._self_observe = observe
     return made
 
@@ -283,7 +282,7 @@ def _follow_future(future: Any, step: Step, read: Any) -> None:
         step.end()
 
 
-def _name_of_function(function: Any) -> str:
+def name_of_function(function: Any) -> str:
     while isinstance(function, functools.partial):
         function = function.func
     return getattr(function, "__name__", None) or type(function).__name__
@@ -294,146 +293,6 @@ def _parameter_names(function: Any) -> tuple[str, ...]:
         return tuple(inspect.signature(function).parameters)
     except (TypeError, ValueError):
         return ()
-
-
-# --- objects --------------------------------------------------------------------------------------------------------
-
-_AGENT_METHODS = ("run", "arun", "invoke", "ainvoke", "stream", "astream")
-_TOOL_METHODS = ("execute", "aexecute", "run", "arun", "invoke", "ainvoke", "call", "acall")
-_TOOL_FUNCTIONS = ("fn", "func", "function", "handler", "callback", "coroutine")
-
-_known: dict[int, tuple[Any, Observed]] = {}
-"""The watched objects by identity: a weak reference (or the object, where it allows none) and how it is observed."""
-
-
-def watch(obj: Any, *, name: str | None = None) -> Any:
-    """Observes a home-made agent object, and returns that same object.
-
-    Its methods ``run``, ``arun``, ``invoke``, ``ainvoke``, ``stream`` and ``astream``, or else ``__call__``, become
-    agent runs; where one calls another, that is one run. Its ``tools``, a list, a tuple or a mapping, become tools:
-    functions are replaced in there, of objects the methods ``execute``, ``run``, ``invoke`` or ``call`` are observed,
-    or else their function (``fn``, ``func``, ``function``, ``handler``) or ``__call__``. The object itself is left as
-    it is: the methods are observed on its class, for the objects that are watched. Watching twice does nothing.
-
-    Args:
-        obj: The agent.
-        name: The agent's name; default ``obj.name``, else its class name.
-
-    Raises:
-        TypeError: ``obj`` is a class, has none of these methods, or they cannot be replaced.
-    """
-    if isinstance(obj, type):
-        raise TypeError(f"watch(): expected an agent object, got the class {obj.__name__}. Watch what it makes.")
-    label = name or _name_of(obj)
-    if not _watch_methods(obj, _AGENT_METHODS, agent(label)):
-        raise TypeError(
-            f"watch(): expected an object with one of {', '.join(_AGENT_METHODS)}, got {type(obj).__name__}. "
-            f"Decorate its own method with @seatrace.agent instead."
-        )
-    tools = getattr(obj, "tools", None)
-    if isinstance(tools, dict):
-        for key, each in tools.items():
-            tools[key] = _watched_tool(each, str(key))
-    elif isinstance(tools, list):
-        tools[:] = [_watched_tool(each) for each in tools]
-    elif type(tools) is tuple:
-        made = tuple(_watched_tool(each) for each in tools)
-        if any(new is not old for new, old in zip(made, tools, strict=True)):
-            _set(obj, "tools", made)
-    return obj
-
-
-def _watched_tool(candidate: Any, name: str | None = None) -> Any:
-    if isinstance(candidate, (_ObservedFunction, _ObservedMethod, type, str)):
-        return candidate
-    if inspect.isroutine(candidate) or isinstance(candidate, functools.partial):
-        return tool(name or _name_of_function(candidate))(candidate)
-    if isinstance(candidate, dict):
-        label = name or candidate.get("name")
-        for key in _TOOL_FUNCTIONS:
-            if inspect.isroutine(candidate.get(key)):
-                candidate[key] = _watched_tool(candidate[key], label)
-        return candidate
-    label = name or _name_of(candidate)
-    description = getattr(candidate, "description", None)
-    observe = tool(label, description=description if isinstance(description, str) else None)
-    if _watch_methods(candidate, _TOOL_METHODS, observe, calls=False):
-        return candidate
-    for key in _TOOL_FUNCTIONS:
-        function = getattr(candidate, key, None)
-        if inspect.isroutine(function) and not isinstance(function, (_ObservedFunction, _ObservedMethod)):
-            _set(candidate, key, observe(function))
-        if inspect.isroutine(function):
-            return candidate
-    _watch_methods(candidate, (), observe)
-    return candidate
-
-
-def _watch_methods(obj: Any, methods: tuple[str, ...], observe: Observed, *, calls: bool = True) -> bool:
-    """Observes those of ``methods`` that ``obj`` has, or else its ``__call__``; says whether there was any."""
-    here = getattr(obj, "__dict__", {})
-    there = type(obj)
-    found = [each for each in methods if callable(here.get(each, getattr(there, each, None)))]
-    if not found and calls and callable(obj):
-        found = ["__call__"]
-    for method in found:
-        _watch_method(obj, method, observe)
-    if found:
-        _remember(obj, observe)
-    return bool(found)
-
-
-def _watch_method(obj: Any, method: str, observe: Observed) -> None:
-    if method != "__call__" and method in getattr(obj, "__dict__", {}):
-        original = obj.__dict__[method]
-        if not isinstance(original, (_ObservedFunction, _ObservedMethod)):
-            _set(obj, method, observe(original))
-        return
-    owner = next(each for each in type(obj).__mro__ if method in vars(each))
-    original = vars(owner)[method]
-    if isinstance(original, (staticmethod, classmethod, property)):
-        bound = getattr(obj, method)
-        if not isinstance(bound, (_ObservedFunction, _ObservedMethod)):
-            _set(obj, method, observe(bound))
-    elif not isinstance(original, _ObservedFunction):
-        kind = Observed(observe._kind, observe._operation, None)
-        _set(owner, method, _observed(original, kind, _observation))
-
-
-def _set(owner: Any, name: str, value: Any) -> None:
-    try:
-        setattr(owner, name, value)
-    except (AttributeError, TypeError, ValueError) as error:  # slots, built-in classes, pydantic
-        kind = owner.__name__ if isinstance(owner, type) else type(owner).__name__
-        raise TypeError(
-            f"watch(): expected to be able to replace {name!r} of {kind}: {error}. "
-            f"Decorate its functions with @seatrace.agent and @seatrace.tool instead."
-        ) from None
-
-
-def _remember(obj: Any, observe: Observed) -> None:
-    key = id(obj)
-    try:
-        reference: Any = weakref.ref(obj, lambda _: _known.pop(key, None))
-    except TypeError:  # slots without __weakref__: kept, so that its identity is not given to another object
-
-        def reference() -> Any:
-            return obj
-
-    _known[key] = reference, observe
-
-
-def _observation(instance: Any) -> Observed | None:
-    known = _known.get(id(instance))
-    return known[1] if known is not None and known[0]() is instance else None
-
-
-def _name_of(obj: Any) -> str:
-    for attribute in ("name", "__name__"):
-        value = getattr(obj, attribute, None)
-        if isinstance(value, str) and value:
-            return value
-    return type(obj).__name__
 
 
 # --- what goes in and comes out -------------------------------------------------------------------------------------
