@@ -85,18 +85,20 @@ def watch(calls: int, gauge: Callable[[], float]) -> list[float]:
 
 
 def measure(calls: int) -> dict[str, list[float]]:
-    """MiB after each tenth of the calls, by both gauges, each in a process of its own."""
-    return {
-        name: json.loads(
-            subprocess.run(
-                [sys.executable, "-m", __spec__.name, "--child", name, "--calls", str(calls)],
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-            ).stdout
+    """MiB after each tenth of the calls, by both gauges, each in a process of its own and both at once."""
+    children = {
+        name: subprocess.Popen(
+            [sys.executable, "-m", __spec__.name, "--child", name, "--calls", str(calls)],
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for name in REACH
     }
+    said = {name: child.communicate()[0] for name, child in children.items()}
+    failed = [name for name, child in children.items() if child.returncode]
+    if failed:
+        raise SystemExit(f"the process that measures {' and '.join(failed)} failed, see above")
+    return {name: json.loads(text) for name, text in said.items()}
 
 
 def grown(seen: list[float]) -> float:

@@ -105,8 +105,9 @@ def facts(point: Any) -> list[Any]:
     if hasattr(point, "value"):
         return [point.attributes, point.value, len(exemplars), {each[2:] for each in exemplars}]
     counts = getattr(point, "bucket_counts", None) or (point.scale, point.zero_count, point.positive.bucket_counts)
-    if not hasattr(point, "bucket_counts"):  # of an exponential histogram the reservoir picks at random
-        exemplars = [each[2:] for each in exemplars]
+    if not hasattr(point, "bucket_counts"):  # of an exponential histogram the reservoir picks at random, up to SDK
+        # 1.39 even how many
+        exemplars = sorted({each[2:] for each in exemplars})
     return [point.attributes, point.count, pytest.approx(point.sum), point.min, point.max, counts, exemplars]
 
 
