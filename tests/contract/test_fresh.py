@@ -222,6 +222,7 @@ def test_call_running_at_a_keyboard_interrupt_is_not_lost() -> None:
         + CALLS
         + """
 import os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 def answer(sent): os.kill(os.getpid(), signal.SIGINT)
 try:
     rows[0].call(rows[0].connect(Provider(answer), "sync"))

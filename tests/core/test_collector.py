@@ -16,6 +16,7 @@ import gc, os, signal, sys
 import seatrace
 
 seatrace.instrument(exporter="none")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 
 class Cycle:
     def __init__(self):
