@@ -53,7 +53,7 @@ matrix: $(DEV)/.ready ## Run the contract suite against the oldest and newest li
 
 pins: $(DEV)/.ready ## Renew the exact versions in requirements/ci.txt
 	@$(DEV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.10 --no-header --no-annotate \
-		--extra demo --group dev pyproject.toml --output-file $(PINS)
+		--all-extras --group dev pyproject.toml --output-file $(PINS)
 
 environments: $(DEV)/.ready $(DEMO)/.ready
 

@@ -29,7 +29,7 @@ from seatrace.errors import ConfigError
 from seatrace.libraries import REGISTRY, providers
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 PINS = ROOT / "requirements" / "ci.txt"
 
 
@@ -98,11 +98,11 @@ _BUCKETS = {
 }
 
 
-def metrics(generation: str) -> Callable[[], str]:
-    """The rows of the catalogue that a generation of the conventions emits."""
+def metrics(of: Sequence[catalogue.Metric], generation: str) -> Callable[[], str]:
+    """Those rows ``of`` the catalogue that a generation of the conventions emits."""
 
     def rows() -> Iterator[Sequence[str]]:
-        for each in catalogue.CATALOGUE:
+        for each in of:
             if each.generation == generation:
                 kind = each.kind if each.buckets is None else f"{each.kind}, {_label(each.buckets)}"
                 yield f"`{each.name}`", kind, f"`{each.unit}`", each.description, _attributes(each.attributes)
@@ -176,9 +176,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "libraries": libraries,
     "operations": operations,
     "hosts": hosts,
-    "metrics of seatrace": metrics("seatrace"),
-    "metrics of latest": metrics("latest"),
-    "metrics of legacy": metrics("legacy"),
+    "metrics of seatrace": metrics(catalogue.CALL_METRICS, "seatrace"),
+    "metrics of latest": metrics(catalogue.CALL_METRICS, "latest"),
+    "metrics of legacy": metrics(catalogue.CALL_METRICS, "legacy"),
+    "metrics of patterns": metrics(catalogue.PATTERN_METRICS, "seatrace"),
     "base attributes": base,
     "buckets": buckets,
     "fault stages": stages,

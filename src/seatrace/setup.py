@@ -16,7 +16,7 @@ from opentelemetry import trace as otel_trace
 
 from . import delivery, ending, libraries
 from .config import Config, load
-from .core import guard, pipeline
+from .core import guard, pipeline, signals
 from .core.pipeline import Pipeline
 from .emit import semconv
 from .emit.emitter import Emitter
@@ -111,6 +111,8 @@ def instrument(
         _stainless.custom_providers = config.providers
         pipeline.current = Pipeline(_emitter(session), session.price)
         pipeline.watch_collector(True)
+        for source in list(signals.sources):
+            signals.begin_at_zero(pipeline.current, source)
         _session = session
         wanted = config.libraries if config.libraries is not None else [each.name for each in libraries.REGISTRY]
         libraries.observe([name for name in wanted if name not in config.disabled_libraries], session.warm)

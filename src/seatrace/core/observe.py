@@ -145,6 +145,8 @@ def observed(begin: Begin, returned: Returned) -> Callable[[Any], Any]:
                 return None
             try:
                 return begin(line, self, args, kwargs)
+            except pipeline.Refused:
+                raise
             except Exception as error:
                 guard.fault("begin a call", error)
                 return None
@@ -166,7 +168,11 @@ def observed(begin: Begin, returned: Returned) -> Callable[[Any], Any]:
             @functools.wraps(original)
             async def call_async(self: Any, *args: Any, **kwargs: Any) -> Any:
                 result = original(self, *args, **kwargs)  # nothing runs yet: a wrong call fails here, as without us
-                observation = start(self, args, kwargs)
+                try:
+                    observation = start(self, args, kwargs)
+                except BaseException:
+                    result.close()
+                    raise
                 return await (result if observation is None else awaited(observation, result))
 
             return call_async

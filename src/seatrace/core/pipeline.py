@@ -6,7 +6,7 @@ import gc
 import os
 import queue
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import perf_counter_ns, time_ns
 from typing import Any, Protocol, cast
 
@@ -43,6 +43,27 @@ class Emitter(Protocol):
     def stands_aside(self, call: Call) -> bool:
         """Whether another instrumentation observes this very call already."""
 
+    def measure(self, metric: Any, value: float, attributes: Mapping[str, Any]) -> None:
+        """Records one value of a metric of the catalogue."""
+
+    def observe(self, metric: Any) -> None:
+        """Makes the instrument by which ``metric`` of the sources is read (``core/signals.py``)."""
+
+    def event(self, name: str, attributes: Mapping[str, Any], *, warning: bool) -> None:
+        """Emits an event."""
+
+    def annotate(self, attributes: Mapping[str, Any]) -> None:
+        """Sets attributes on the current span."""
+
+    def here(self) -> Any:
+        """The current span, as a link."""
+
+    def inject(self) -> dict[str, str]:
+        """The current context as headers."""
+
+    def extract(self, carried: Mapping[str, str]) -> Any:
+        """The span in such headers, as a link."""
+
 
 class Pipeline:
     """Holds the emitter, the price book and the listeners of one ``instrument()``."""
@@ -56,16 +77,21 @@ class Pipeline:
         """Whether nothing is to be observed here, by our own switch or by OpenTelemetry's."""
         return context.suppressed() or self.emitter.suppressed()
 
-    def begin(self, call: Call) -> None:
-        """Starts ``call``: clocks, scope, span."""
+    def begin(self, call: Call, *, at: tuple[int, int] | None = None) -> None:
+        """Starts ``call``: clocks, scope, span. ``at``: when it began, since the epoch and on the monotonic clock.
+
+        Raises:
+            Refused: A gate does not let it happen; nothing was started.
+        """
         drain()
         call.scope = scope = context.current_scope()
         if call.agent is None:
             call.agent = scope.agent
         if call.conversation_id is None:
             call.conversation_id = scope.conversation
-        call.started = time_ns()
-        call.started_clock = perf_counter_ns()
+        if gates:
+            _pass_gates(call)
+        call.started, call.started_clock = at or (time_ns(), perf_counter_ns())
         self.emitter.begin(call)
 
     def end(self, call: Call) -> None:
@@ -84,6 +110,8 @@ class Pipeline:
                 listener(call)
             except Exception as error:
                 guard.fault("notify a listener", error)
+        if call.on_end is not None:
+            _tell_gates(call)
 
     def _price(self, call: Call) -> None:
         billed = call.kind in ("inference", "embeddings")
@@ -116,6 +144,53 @@ def on_call(listener: Listener) -> Callable[[], None]:
         listeners = tuple(each for each in listeners if each is not listener)
 
     return remove
+
+
+# --- what may refuse a call ---------------------------------------------------------------------------------------
+
+
+class Refused(Exception):
+    """A gate's word that a call is not to be made. The one exception of ours that reaches the observed program, and
+    only where it asked for that: a budget that blocks, a runaway agent that is stopped."""
+
+
+Gate = Callable[[Call], None]
+"""Looks at a call about to be made (model, parameters, scope) and raises :class:`Refused`, or lets it pass; may append
+to ``call.on_end`` to learn what became of it. Any other exception of it is a fault of ours and lets the call pass."""
+
+gates: tuple[Gate, ...] = ()
+
+
+def add_gate(gate: Gate) -> Callable[[], None]:
+    """Shows ``gate`` every call before it begins; returns a function that stops it."""
+    global gates
+    gates = (*gates, gate)
+
+    def remove() -> None:
+        global gates
+        gates = tuple(each for each in gates if each is not gate)
+
+    return remove
+
+
+def _pass_gates(call: Call) -> None:
+    for gate in gates:
+        try:
+            gate(call)
+        except Refused:
+            _tell_gates(call)  # those before this one have reserved something
+            raise
+        except Exception as error:
+            guard.fault("pass a gate", error)
+
+
+def _tell_gates(call: Call) -> None:
+    told, call.on_end = call.on_end or (), None
+    for tell in told:
+        try:
+            tell(call)
+        except Exception as error:
+            guard.fault("pass a gate", error)
 
 
 # --- calls whose end is noticed by the garbage collector ---------------------------------------------------------

@@ -7,11 +7,27 @@ spans, metrics and events. Nothing in here knows about OpenTelemetry.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["inference", "embeddings", "operation", "agent", "workflow", "tool", "retrieval"]
-"""What was called. ``operation`` is any other call to a provider: images, audio, moderations, token counting."""
+Kind = Literal[
+    "inference",
+    "embeddings",
+    "operation",
+    "agent",
+    "workflow",
+    "tool",
+    "retrieval",
+    "cached",
+    "batch",
+    "internal",
+    "send",
+    "process",
+]
+"""What was called. ``operation`` is any other call to a provider: images, audio, moderations, token counting. The last
+five are patterns of :mod:`seatrace.runtime`: an answer out of a cache in a model's place, a batch, any other work of a
+pattern, a job sent and one worked on. They are spans and nothing else: a pattern records its own metrics."""
 
 
 @dataclass(slots=True)
@@ -144,6 +160,12 @@ class Call:
     cost: Cost | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
     """Further attributes for the span alone, in the conventions' names."""
+    links: list[Any] | None = None
+    """Spans that this one follows from, as ``core.signals.here()`` and ``arrived()`` give them."""
+    parent: Mapping[str, str] | None = None
+    """Headers of ``core.signals.carrier()``: the span's parent, in place of the current one."""
+    on_end: list[Callable[[Call], None]] | None = None
+    """What a gate (``core.pipeline.gates``) wants to know: called once, at the call's end."""
 
     # time
     started: int = 0

@@ -65,6 +65,8 @@ class Step:
             step = cls(call, line, mark)
             step._scope = context.narrowed(agent=call.name, run=call.run) if call.run is not None else outer
             return step
+        except pipeline.Refused:
+            raise
         except Exception as error:
             guard.fault("begin a call", error)
             return cls(Call("tool", ""), None)

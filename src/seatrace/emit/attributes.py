@@ -10,9 +10,14 @@ from seatrace.core.record import Call, Content, Usage
 
 from . import semconv as names
 
+PATTERN_KINDS = frozenset({"batch", "internal", "send", "process"})
+"""Calls that are no GenAI operation: their attributes are all in ``call.attributes``."""
+
 
 def start_attributes(call: Call) -> dict[str, Any]:
     """What a sampler may decide on: known before the call is made."""
+    if call.kind in PATTERN_KINDS:
+        return {}
     attributes: dict[str, Any] = {names.OPERATION_NAME: call.operation}
     if call.provider is not None:
         attributes[names.PROVIDER_NAME] = call.provider
@@ -52,7 +57,7 @@ def end_attributes(call: Call, *, latest: bool, legacy: bool) -> dict[str, Any]:
         _run(call, out, legacy=legacy)
     elif call.kind == "retrieval":
         _put(out, names.RETRIEVAL_TOP_K, call.top_k)
-    else:
+    elif call.kind not in PATTERN_KINDS:
         _put(out, names.RESPONSE_ID, call.response_id)
         _put(out, names.RESPONSE_MODEL, call.response_model)
     if call.usage is not None:

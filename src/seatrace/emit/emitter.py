@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from time import time_ns
 from typing import Any
 
 from opentelemetry import baggage
 from opentelemetry import context as otel_context
 from opentelemetry._logs import LogRecord, SeverityNumber
-from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, get_current_span, set_span_in_context
+from opentelemetry.trace import Link, SpanKind, Status, StatusCode, Tracer, get_current_span, set_span_in_context
 
 from seatrace.core import guard
 from seatrace.core.context import Scope, narrowed
@@ -19,9 +20,14 @@ from . import semconv as names
 from ._bounded import emit, set_attributes
 from ._recorder import Moment
 from .attributes import content_attributes, end_attributes, start_attributes
+from .catalogue import Metric
 from .metrics import Metrics
 
-_KINDS = {"agent": SpanKind.INTERNAL, "workflow": SpanKind.INTERNAL, "tool": SpanKind.INTERNAL}
+_KINDS = {
+    **dict.fromkeys(("agent", "workflow", "tool", "cached", "batch", "internal"), SpanKind.INTERNAL),
+    "send": SpanKind.PRODUCER,
+    "process": SpanKind.CONSUMER,
+}
 
 # The key is made unique when opentelemetry.context is loaded; the plain word is what older packages set.
 _SUPPRESS = tuple(
@@ -81,7 +87,7 @@ class Emitter:
 
     def begin(self, call: Call) -> None:
         """Starts the span, with what a sampler may ask for."""
-        current = otel_context.get_current()
+        current = otel_context.get_current() if call.parent is None else _arrived(call.parent)
         if current:
             _from_baggage(call, current)
         start = start_attributes(call)
@@ -93,6 +99,7 @@ class Emitter:
             current,
             _KINDS.get(call.kind, SpanKind.CLIENT),
             start,
+            None if call.links is None else [Link(each) for each in call.links if each is not None],
             start_time=call.started,
             record_exception=False,
             set_status_on_exception=False,
@@ -136,6 +143,46 @@ class Emitter:
             if live.emitted:
                 live.span.end(ended)
             call.span = None
+
+    # --- patterns -----------------------------------------------------------------------------------------------------
+
+    def measure(self, metric: Metric, value: float, attributes: Mapping[str, Any]) -> None:
+        """Records one value, in the current context."""
+        self._metrics.measure(metric, value, attributes, Moment(time_ns(), otel_context.get_current()))
+
+    def observe(self, metric: Metric) -> None:
+        """Makes the instrument by which ``metric`` of the sources is read."""
+        self._metrics.observe(metric)
+
+    def event(self, name: str, attributes: Mapping[str, Any], *, warning: bool) -> None:
+        """Emits an event in the current context."""
+        if self._events:
+            severity = (13, "WARN") if warning else (9, "INFO")
+            self._log(name, *severity, dict(attributes), otel_context.get_current(), time_ns())
+
+    def annotate(self, attributes: Mapping[str, Any]) -> None:
+        """Sets attributes on the current span."""
+        span = get_current_span()
+        if span.is_recording():
+            span.set_attributes(dict(attributes))
+
+    def here(self) -> Any:
+        """The current span's context, where it is a valid one."""
+        found = get_current_span().get_span_context()
+        return found if found.is_valid else None
+
+    def inject(self) -> dict[str, str]:
+        """The current context as headers."""
+        from opentelemetry import propagate  # looks for plugins when it is loaded
+
+        carried: dict[str, str] = {}
+        propagate.inject(carried)
+        return carried
+
+    def extract(self, carried: Mapping[str, str]) -> Any:
+        """The span context in headers, where there is a valid one."""
+        found = get_current_span(_arrived(carried)).get_span_context()
+        return found if found.is_valid else None
 
     def _emit(self, call: Call, live: _Live, ended: int) -> None:
         content = self._content(call)
@@ -217,8 +264,14 @@ class Emitter:
         )
 
 
+def _arrived(carried: Mapping[str, str]) -> Any:
+    from opentelemetry import propagate
+
+    return propagate.extract(carried, otel_context.Context())
+
+
 def _span_name(call: Call) -> str:
-    subject = call.request_model if call.kind in ("inference", "embeddings", "operation") else call.name
+    subject = call.request_model if call.kind in ("inference", "embeddings", "operation", "cached") else call.name
     return f"{call.operation} {subject}" if subject else call.operation
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from operator import add
+from threading import Lock
 from typing import Any
 
-from opentelemetry.metrics import Meter
+from opentelemetry.metrics import Meter, Observation
 
-from seatrace.core import guard
+from seatrace.core import guard, signals
 from seatrace.core.record import Call, Usage
 
 from . import catalogue, semconv
@@ -36,6 +39,12 @@ FAULT_STAGES = (
     "clean content",
     "emit a call",
     "notify a listener",
+    "pass a gate",
+    "measure",
+    "emit an event",
+    "annotate a span",
+    "link a span",
+    "carry a context",
 )
 """The closed label set of ``seatrace.faults``: these counters start at zero."""
 
@@ -45,8 +54,12 @@ class Metrics:
 
     def __init__(self, meter: Meter, *, latest: bool, legacy: bool) -> None:
         wanted = {"seatrace"} | ({"latest"} if latest else set()) | ({"legacy"} if legacy else set())
+        self._meter = meter
+        self._lock = Lock()
         self._instruments = {
-            metric.name: _instrument(meter, metric) for metric in catalogue.CATALOGUE if metric.generation in wanted
+            metric.name: _instrument(meter, metric)
+            for metric in catalogue.CALL_METRICS
+            if metric.generation in wanted and metric.kind in ("counter", "histogram")
         }
         self._latest = latest
         self._legacy = legacy
@@ -70,8 +83,50 @@ class Metrics:
             self._tool(call, moment)
         elif kind in ("agent", "workflow"):
             self._agent(call, moment)
-        else:
+        elif kind in ("operation", "retrieval"):
             self._family(call).timed(call).add(catalogue.OPERATION_DURATION, call.duration, moment)
+
+    def measure(self, metric: catalogue.Metric, value: float, attributes: Mapping[str, Any], moment: Moment) -> None:
+        """One value of a pattern's counter or histogram."""
+        if metric.name not in self._instruments:
+            with self._lock:
+                self._instruments.setdefault(metric.name, _instrument(self._meter, metric))
+        key = tuple(attributes.items())
+        self._get(key, lambda: self._labels(attributes)).add(metric, value, moment)
+
+    def observe(self, metric: catalogue.Metric) -> None:
+        """Makes the asynchronous instrument of ``metric``, once."""
+        with self._lock:
+            if metric.name in self._instruments:
+                return
+            create = (
+                self._meter.create_observable_gauge
+                if metric.kind == "gauge"
+                else self._meter.create_observable_up_down_counter
+            )
+            self._instruments[metric.name] = create(
+                metric.name, [partial(self._read, metric)], metric.unit, metric.description
+            )
+
+    def _read(self, metric: catalogue.Metric, options: Any) -> Iterable[Observation]:
+        found: dict[tuple[tuple[str, Any], ...], float] = {}
+        join = max if metric.kind == "gauge" else add
+        for source in list(signals.sources):
+            try:
+                for each, value, attributes in source.readings():
+                    if each is metric:
+                        key = tuple(sorted(self._labels(attributes).items()))
+                        found[key] = join(found[key], value) if key in found else value
+            except Exception as error:
+                guard.fault("measure", error)
+        return [Observation(value, dict(key)) for key, value in found.items()]
+
+    def _labels(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: self._bounded(name, value) if isinstance(value, str) else value
+            for name, value in attributes.items()
+            if value is not None
+        }
 
     def _inference(self, call: Call, moment: Moment, *, legacy: bool) -> None:
         family = self._family(call)
@@ -332,9 +387,7 @@ def _modalities(total: int | None, audio: int | None, image: int | None) -> Iter
     return [(name, count) for name, count in (("audio", audio), ("image", image), ("text", rest)) if count > 0]
 
 
-def _observe_faults(options: Any) -> Iterable[Any]:
-    from opentelemetry.metrics import Observation
-
+def _observe_faults(options: Any) -> Iterable[Observation]:
     counts = dict.fromkeys(FAULT_STAGES, 0)
     counts.update(guard.faults)
     return [Observation(count, {semconv.STAGE: stage}) for stage, count in counts.items()]

@@ -1,0 +1,1 @@
+"""Metrics for whoever asks: a reader that serves OpenMetrics and JSON, without a collector."""
