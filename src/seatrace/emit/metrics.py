@@ -196,9 +196,7 @@ class Metrics:
         tenant = self._bounded("tenant", call.scope.tenant if call.scope is not None else None)
         total = self._get(
             ("run", name, tenant, call.error_type),
-            lambda: _present(
-                {semconv.AGENT_NAME: name, semconv.TENANT: tenant, semconv.ERROR_TYPE: call.error_type}
-            ),
+            lambda: _present({semconv.AGENT_NAME: name, semconv.TENANT: tenant, semconv.ERROR_TYPE: call.error_type}),
         )
         for metric, value in (
             (catalogue.RUN_COST, run.own_cost),

@@ -11,7 +11,6 @@ from seatrace.kit.conventions import Conventions
 from seatrace.kit.promql import (
     Query,
     matches,
-    or_zero,
     quantile,
     rate,
     ratio,
@@ -50,33 +49,34 @@ def calls(limits: Thresholds, conventions: Conventions) -> Group:
 def _objectives(limits: Thresholds, conventions: Conventions) -> Iterator[Alert]:
     all_calls = conventions.calls.counts()
     job = label(JOB)
-    for speed, severity, burn, long, short, hold in (
-        ("Fast", "critical", limits.error_burn_fast, "1h", "5m", "2m"),
-        ("Slow", "warning", limits.error_burn_slow, "6h", "30m", "15m"),
+    for speed, burn, long, short, hold in (
+        ("Fast", limits.error_burn_fast, "1h", "5m", "2m"),
+        ("Slow", limits.error_burn_slow, "6h", "30m", "15m"),
     ):
+        fast = speed == "Fast"
         most = burn * limits.error_ratio
         yield Alert(
             name=f"SeatraceErrorBudgetBurn{speed}",
-            severity="critical" if severity == "critical" else "warning",
+            severity="critical" if fast else "warning",
             when=f"more than {most:.3g} of the model calls fail ({burn:g} × {limits.error_ratio:g}), over {long} and "
             f"over {short}",
             expr=(_recorded(_ERRORS + long) > most)
             .both(_recorded(_ERRORS + short) > most)
             .both(enough(all_calls, long, limits.min_calls, JOB)),
             hold=hold,
-            summary=f"Model calls of {job} fail" if speed == "Fast" else f"Model calls of {job} fail too often",
+            summary=f"Model calls of {job} fail" + ("" if fast else " too often"),
             description=f"{PERCENT} of the model calls of the last {long} failed; the objective is at most "
             f"{limits.error_ratio:.3%}.",
             board="providers",
             tuned_by=("error_ratio", f"error_burn_{speed.lower()}", "min_calls"),
-            quiets=("SeatraceErrorBudgetBurnSlow",) if speed == "Fast" else (),
+            quiets=("SeatraceErrorBudgetBurnSlow",) if fast else (),
         )
     slow = limits.latency_burn * limits.slow_ratio
     yield Alert(
         name="SeatraceLatencyBudgetBurn",
         severity="warning",
         when=f"more than {slow:.3g} of the model calls take longer than {limits.latency_bound:g} s "
-        f"({limits.latency_burn:g} × {limits.slow_ratio:g}), over 1h and over 5m",
+        f"({limits.latency_burn:g} × {limits.slow_ratio:g}), over 1 h and over 5 min",
         expr=(_recorded(_SLOW + "1h") > slow)
         .both(_recorded(_SLOW + "5m") > slow)
         .both(enough(all_calls, "1h", limits.min_calls, JOB)),
@@ -115,7 +115,8 @@ def _providers(limits: Thresholds, conventions: Conventions) -> Iterator[Alert]:
         when=f"more than {limits.provider_error_ratio:.0%} of the calls to a provider fail, over 5 min",
         expr=(
             ratio(
-                sum_by(rate(all_calls.narrowed(FAILED), "5m"), *by_provider), sum_by(rate(all_calls, "5m"), *by_provider)
+                sum_by(rate(all_calls.narrowed(FAILED), "5m"), *by_provider),
+                sum_by(rate(all_calls, "5m"), *by_provider),
             )
             > limits.provider_error_ratio
         ).both(enough(all_calls, "5m", limits.min_calls, *by_provider)),
@@ -127,22 +128,21 @@ def _providers(limits: Thresholds, conventions: Conventions) -> Iterator[Alert]:
         quiets=("SeatraceErrorBudgetBurnFast", "SeatraceErrorBudgetBurnSlow", "SeatraceRetryStorm"),
     )
     by_model = (*by_provider, names.REQUEST_MODEL)
-    attempts = _attempts(sum_by(rate(all_calls, "5m"), *by_model), sum_by(rate(series(RETRIES), "5m"), *by_model))
-    limited = _attempts(
-        or_zero(sum_by(rate(all_calls.narrowed(_RATE_LIMITED), "5m"), *by_model), of=attempts),
-        sum_by(rate(series(RETRIES, _RATE_LIMITED), "5m"), *by_model),
-    )
+    attempts = rate(all_calls, "5m").either(rate(series(RETRIES), "5m"))
+    limited = rate(all_calls.narrowed(_RATE_LIMITED), "5m").either(rate(series(RETRIES, _RATE_LIMITED), "5m"))
     yield Alert(
         name="SeatraceRateLimitStorm",
         severity="warning",
-        when=f"a provider refuses more than {limits.rate_limited_ratio:.0%} of the attempts for its rate limits, over 5 min",
-        expr=(ratio(limited, attempts) > limits.rate_limited_ratio).both(
+        when=f"a provider refuses more than {limits.rate_limited_ratio:.0%} of the attempts for its rate limits, over "
+        "5 min",
+        expr=(ratio(sum_by(limited, *by_model), sum_by(attempts, *by_model)) > limits.rate_limited_ratio).both(
             enough(all_calls, "5m", limits.min_calls, *by_model)
         ),
         hold="5m",
         keep="5m",
         summary=f"{provider} limits {job} on {label(names.REQUEST_MODEL)}",
-        description=f"{PERCENT} of the attempts of the last five minutes, retries included, were refused for rate limits.",
+        description=f"{PERCENT} of the attempts of the last five minutes, retries included, were refused for rate "
+        "limits.",
         board="providers",
         tuned_by=("rate_limited_ratio", "min_calls"),
         quiets=("SeatraceRetryStorm",),
@@ -161,10 +161,6 @@ def _providers(limits: Thresholds, conventions: Conventions) -> Iterator[Alert]:
         board="providers",
         tuned_by=("retry_ratio", "min_calls"),
     )
-
-
-def _attempts(first: Query, retries: Query) -> Query:
-    return first + or_zero(retries, of=first)
 
 
 def _recorded(name: str) -> Query:

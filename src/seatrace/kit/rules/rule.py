@@ -58,6 +58,7 @@ class Group:
 PERCENT: Final = "{{ .Value | humanizePercentage }}"
 DURATION: Final = "{{ .Value | humanizeDuration }}"
 NUMBER: Final = "{{ .Value | humanize }}"
+COUNT: Final = '{{ .Value | printf "%.0f" }}'
 TIMES: Final = '{{ .Value | printf "%.1f" }}'
 MONEY: Final = '{{ .Value | printf "%.2f" }} USD'
 """The value of the expression, as texts show it."""
@@ -79,8 +80,8 @@ def duration(seconds: int) -> str:
 def inlined(expr: Query, recordings: tuple[Recording, ...]) -> str:
     """The text of ``expr`` with the recordings' own expressions in place of their names."""
     text = expr.text
-    for each in recordings:
-        text = re.sub(rf"(?<![\w:]){re.escape(each.name)}(?![\w:])", lambda _, own=each.expr: f"({own})", text)
+    for each in reversed(recordings):  # a later one may name an earlier one
+        text = f"({each.expr})".join(re.split(rf"(?<![\w:]){re.escape(each.name)}(?![\w:])", text))
     return text
 
 

@@ -29,7 +29,7 @@ from seatrace.kit.promql import (
 )
 
 from .conditions import FAILED, JOB, copied, grown, labelled
-from .rule import MONEY, NUMBER, PERCENT, TIMES, Alert, Group, Recording, label
+from .rule import COUNT, MONEY, PERCENT, TIMES, Alert, Group, Recording, label
 from .thresholds import Thresholds
 
 _OWN: Final = (JOB, names.BUDGET_NAME, names.BUDGET_UNIT, names.BUDGET_WINDOW)
@@ -69,8 +69,8 @@ def _budgets(limits: Thresholds) -> Iterator[Alert]:
         expr=(pace["1h"] > fast).both(pace["5m"] > fast).both(_UNSCOPED, on=(names.BUDGET_SCOPE,)),
         hold="2m",
         summary=f"{name} is spent much too fast",
-        description=f"Over the last hour it was spent {TIMES} times as fast as its window ({label(names.BUDGET_WINDOW)}) "
-        "allows, and it still is.",
+        description=f"Over the last hour it was spent {TIMES} times as fast as its window "
+        f"({label(names.BUDGET_WINDOW)}) allows, and it still is.",
         board="cost",
         tuned_by=("budget_burn_fast", *budgets),
         quiets=("SeatraceBudgetBurnSlow", "SeatraceSpendAnomaly"),
@@ -150,7 +150,7 @@ def _others(limits: Thresholds) -> Iterator[Alert]:
         expr=grown(series(UNPRICED), "1h", JOB, names.PROVIDER_NAME, names.REQUEST_MODEL),
         hold="30m",
         summary=f"No price is known for {label(names.REQUEST_MODEL)}",
-        description=f"{NUMBER} calls of {label(JOB)} to {label(names.REQUEST_MODEL)} ({label(names.PROVIDER_NAME)}) in "
+        description=f"{COUNT} calls of {label(JOB)} to {label(names.REQUEST_MODEL)} ({label(names.PROVIDER_NAME)}) in "
         "the last hour have no price. Cost, budgets and alerts miss them.",
         board="cost",
         tuned_by=(),

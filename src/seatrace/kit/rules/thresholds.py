@@ -86,8 +86,8 @@ _factor = _above(1)
 class Thresholds:
     """When the alerts fire. Every field has a default but the budgets, without which nothing is compared with them.
 
-    Raises :class:`~seatrace.errors.ConfigError` for values that cannot be, and for those with which an alert could never
-    fire.
+    Raises :class:`~seatrace.errors.ConfigError` for values that cannot be, and for those with which an alert could
+    never fire.
     """
 
     budget_per_day: float | None = _threshold(
@@ -134,7 +134,9 @@ class Thresholds:
     agent_steps: float = _threshold(_positive, "steps", "95 % of an agent's runs should need at most as many.", 30.0)
     agent_error_ratio: float = _threshold(_share, "share", "Failed runs of an agent, of all, in 15 min.", 0.2)
     tool_error_ratio: float = _threshold(_share, "share", "Failed executions of a tool, of all, in 15 min.", 0.2)
-    min_runs: int = _threshold(_whole, "runs", "With fewer runs in its window no ratio of an agent or tool is judged.", 10)
+    min_runs: int = _threshold(
+        _whole, "runs", "With fewer runs in its window no ratio of an agent or tool is judged.", 10
+    )
     token_factor: float = _threshold(_factor, "×", "Input tokens against the same time yesterday.", 3.0)
     run_tokens_floor: float = _threshold(_positive, "tokens", "Fewer input tokens a run are no explosion.", 20_000.0)
     call_tokens_floor: float = _threshold(_positive, "tokens", "Fewer input tokens a call are no growth.", 4_000.0)
