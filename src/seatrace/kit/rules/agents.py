@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from seatrace.emit import semconv as names
 from seatrace.emit.catalogue import AGENT_DURATION, LOOPS, RUN_INPUT_TOKENS, RUN_STEPS, TOOL_DURATION
-from seatrace.kit.conventions import Conventions
+from seatrace.kit.conventions import FAILED, Conventions
 from seatrace.kit.promql import (
     Query,
     Series,
@@ -21,7 +21,7 @@ from seatrace.kit.promql import (
     sum_by,
 )
 
-from .conditions import FAILED, JOB, enough
+from .conditions import JOB, enough
 from .rule import COUNT, NUMBER, PERCENT, Alert, Group, label
 from .thresholds import Thresholds
 

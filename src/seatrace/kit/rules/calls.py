@@ -7,10 +7,11 @@ from typing import Final
 
 from seatrace.emit import semconv as names
 from seatrace.emit.catalogue import RETRIES
-from seatrace.kit.conventions import Conventions
+from seatrace.kit.conventions import FAILED, Conventions
 from seatrace.kit.promql import (
     Query,
     matches,
+    or_zero,
     quantile,
     rate,
     ratio,
@@ -21,7 +22,7 @@ from seatrace.kit.promql import (
     within,
 )
 
-from .conditions import FAILED, JOB, enough
+from .conditions import JOB, enough
 from .rule import DURATION, PERCENT, TIMES, Alert, Group, Recording, label
 from .thresholds import Thresholds
 
@@ -128,14 +129,16 @@ def _providers(limits: Thresholds, conventions: Conventions) -> Iterator[Alert]:
         quiets=("SeatraceErrorBudgetBurnFast", "SeatraceErrorBudgetBurnSlow", "SeatraceRetryStorm"),
     )
     by_model = (*by_provider, names.REQUEST_MODEL)
-    attempts = rate(all_calls, "5m").either(rate(series(RETRIES), "5m"))
-    limited = rate(all_calls.narrowed(_RATE_LIMITED), "5m").either(rate(series(RETRIES, _RATE_LIMITED), "5m"))
+    first, refused = (sum_by(rate(each, "5m"), *by_model) for each in (all_calls, all_calls.narrowed(_RATE_LIMITED)))
+    retried, refused_before = (sum_by(rate(series(RETRIES, *each), "5m"), *by_model) for each in ((), (_RATE_LIMITED,)))
+    attempts = first + or_zero(retried, of=first)
+    limited = or_zero(refused, of=first) + or_zero(refused_before, of=first)
     yield Alert(
         name="SeatraceRateLimitStorm",
         severity="warning",
         when=f"a provider refuses more than {limits.rate_limited_ratio:.0%} of the attempts for its rate limits, over "
         "5 min",
-        expr=(ratio(sum_by(limited, *by_model), sum_by(attempts, *by_model)) > limits.rate_limited_ratio).both(
+        expr=(ratio(limited, attempts) > limits.rate_limited_ratio).both(
             enough(all_calls, "5m", limits.min_calls, *by_model)
         ),
         hold="5m",

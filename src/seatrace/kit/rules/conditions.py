@@ -1,17 +1,13 @@
-"""What several rules ask: failed calls, what grew, what is enough to judge by."""
+"""What several rules ask: what grew, and whether there is enough to judge by."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from seatrace.emit.prometheus import label_name
-from seatrace.emit.semconv import ERROR_TYPE
-from seatrace.kit.promql import Match, Query, Series, increase, sum_by
+from seatrace.kit.promql import Query, Series, increase, sum_by
 
 JOB: Final = "job"
-
-FAILED: Final = Match(ERROR_TYPE, "!~", "|CancelledError|GeneratorExit|KeyboardInterrupt|SystemExit")
-"""Series of what failed. What the program itself broke off did not."""
 
 
 def enough(found: Series, range: str, least: int, *by: str) -> Query:
@@ -31,9 +27,9 @@ def labelled(query: Query, attribute: str, value: str) -> Query:
     return _replaced(query, attribute, value, "")
 
 
-def copied(query: Query, attribute: str, source: str) -> Query:
-    """``query`` with the label ``attribute`` as well, of the value of its label ``source``."""
-    return _replaced(query, attribute, "$1", label_name(source))
+def copied(query: Query, attribute: str, source: str, prefix: str) -> Query:
+    """``query`` with one label more: ``prefix`` and the value of its label ``source``."""
+    return _replaced(query, attribute, f"{prefix}$1", label_name(source))
 
 
 def _replaced(query: Query, attribute: str, value: str, source: str) -> Query:

@@ -11,6 +11,8 @@ from typing import Final
 
 from seatrace.emit import semconv as names
 from seatrace.emit.catalogue import BUDGET_LIMIT, BUDGET_USED, COST, RUN_COST, UNPRICED
+from seatrace.emit.prometheus import label_name
+from seatrace.kit.conventions import FAILED
 from seatrace.kit.promql import (
     Match,
     Query,
@@ -18,6 +20,7 @@ from seatrace.kit.promql import (
     matches,
     max_by,
     now,
+    number,
     present,
     rate,
     ratio,
@@ -28,7 +31,7 @@ from seatrace.kit.promql import (
     unequal,
 )
 
-from .conditions import FAILED, JOB, copied, grown, labelled
+from .conditions import JOB, copied, grown, labelled
 from .rule import COUNT, MONEY, PERCENT, TIMES, Alert, Group, Recording, label
 from .thresholds import Thresholds
 
@@ -45,8 +48,8 @@ _RANGES: Final = {"5m": 1 / 12, "30m": 1 / 2, "1h": 1, "6h": 6}
 """Ranges in hours. Each pace is looked at over a long one and a short one: the long one says that it matters, the short
 one that it still goes on."""
 
-_UNSCOPED: Final = Query("vector(0)", frozenset({names.BUDGET_SCOPE}))
-"""What an element without a scope has in common with: ``and on (scope) vector(0)``."""
+_ALL: Final = labelled(number(0), names.BUDGET_SCOPE, "all")
+"""Has the scope of budgets that are not for single tenants, agents or users: to be joined ``on`` it."""
 
 
 def spend(thresholds: Thresholds) -> Group:
@@ -59,14 +62,13 @@ def _budgets(limits: Thresholds) -> Iterator[Alert]:
     used = recorded(_USED, labels=_SCOPED)
     fast, slow = limits.budget_burn_fast, limits.budget_burn_slow
     name = f"Budget {label(names.BUDGET_NAME)}"
-    scoped_name = f"{name} of {label(names.BUDGET_SCOPE)}"
     budgets = ("budget_per_day",)
     scoped = ("budget_per_day_and_tenant", "budget_per_day_and_agent")
     yield Alert(
         name="SeatraceBudgetBurnFast",
         severity="critical",
         when=f"a budget is spent more than {fast:g} times too fast, over 1 h and over 5 min",
-        expr=(pace["1h"] > fast).both(pace["5m"] > fast).both(_UNSCOPED, on=(names.BUDGET_SCOPE,)),
+        expr=(pace["1h"] > fast).both(pace["5m"] > fast).both(_ALL, on=(names.BUDGET_SCOPE,)),
         hold="2m",
         summary=f"{name} is spent much too fast",
         description=f"Over the last hour it was spent {TIMES} times as fast as its window "
@@ -81,9 +83,9 @@ def _budgets(limits: Thresholds) -> Iterator[Alert]:
         when=f"a budget is spent more than {slow:g} times too fast, over 6 h and over 30 min",
         expr=(pace["6h"] > slow).both(pace["30m"] > slow),
         hold="15m",
-        summary=f"{name} will not last for its window",
+        summary=f"{name}{_of_scope()} will not last for its window",
         description=f"Over the last six hours it was spent {TIMES} times as fast as its window "
-        f"({label(names.BUDGET_WINDOW)}) allows. Scope: {label(names.BUDGET_SCOPE)}.",
+        f"({label(names.BUDGET_WINDOW)}) allows.",
         board="cost",
         tuned_by=("budget_burn_slow", *budgets, *scoped),
     )
@@ -91,7 +93,7 @@ def _budgets(limits: Thresholds) -> Iterator[Alert]:
         name="SeatraceBudgetExhausted",
         severity="critical",
         when="a budget that is not for single tenants, agents or users is used up",
-        expr=(used >= 1).both(_UNSCOPED, on=(names.BUDGET_SCOPE,)),
+        expr=(used >= 1).both(_ALL, on=(names.BUDGET_SCOPE,)),
         hold="0m",
         summary=f"{name} is used up",
         description=f"{PERCENT} of it are used in its window ({label(names.BUDGET_WINDOW)}). Calls may be refused.",
@@ -103,15 +105,20 @@ def _budgets(limits: Thresholds) -> Iterator[Alert]:
         name="SeatraceScopedBudgetExhausted",
         severity="warning",
         when="the budget of a single tenant, agent or user is used up",
-        expr=(used >= 1).unless(_UNSCOPED, on=(names.BUDGET_SCOPE,)),
+        expr=(used >= 1).unless(_ALL, on=(names.BUDGET_SCOPE,)),
         hold="0m",
         keep="15m",
-        summary=f"{scoped_name} is used up",
+        summary=f"{name}{_of_scope()} is used up",
         description=f"{PERCENT} of it are used in its window ({label(names.BUDGET_WINDOW)}). "
         "Calls of this scope may be refused, those of others not.",
         board="cost",
         tuned_by=scoped,
     )
+
+
+def _of_scope() -> str:
+    scope = f".Labels.{label_name(names.BUDGET_SCOPE)}"
+    return f'{{{{ if ne {scope} "all" }}}} of {{{{ {scope} }}}}{{{{ end }}}}'
 
 
 def _others(limits: Thresholds) -> Iterator[Alert]:
@@ -189,18 +196,20 @@ def _of(used: Query, limit: Query) -> Query:
 
 def _configured(limits: Thresholds, range: str | None = None) -> Iterator[tuple[Query, float]]:
     """What was spent, USD per second over ``range`` or in all of the last day, and its limit."""
-    for name, limit, who in (
-        ("spend per day", limits.budget_per_day, None),
-        ("spend per day and tenant", limits.budget_per_day_and_tenant, names.TENANT),
-        ("spend per day and agent", limits.budget_per_day_and_agent, names.AGENT_NAME),
+    for scope, limit, who in (
+        ("all", limits.budget_per_day, None),
+        ("tenant", limits.budget_per_day_and_tenant, names.TENANT),
+        ("agent", limits.budget_per_day_and_agent, names.AGENT_NAME),
     ):
         if limit is None:
             continue
         cost, by = (series(COST, present(who)), (who,)) if who else (series(COST), ())
         spent = sum_by(rate(cost, range) if range else increase(cost, "1d"), *by)
+        name = f"spend per day and {scope}" if who else "spend per day"
         for attribute, value in ((names.BUDGET_NAME, name), (names.BUDGET_UNIT, "usd"), (names.BUDGET_WINDOW, "day")):
             spent = labelled(spent, attribute, value)
-        yield (copied(spent, names.BUDGET_SCOPE, who) if who else spent), limit
+        as_scope = copied(spent, names.BUDGET_SCOPE, who, f"{scope}=") if who else None
+        yield as_scope or labelled(spent, names.BUDGET_SCOPE, scope), limit
 
 
 def _any(queries: list[Query]) -> Query:

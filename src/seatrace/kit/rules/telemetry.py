@@ -15,7 +15,7 @@ from seatrace.kit.external import (
     SPANS_EXPORTED,
     SPANS_PROCESSED,
 )
-from seatrace.kit.promql import Query, Series, count_by, present, rate, ratio, series, sum_by
+from seatrace.kit.promql import Query, Series, count_by, or_zero, present, rate, ratio, series, sum_by
 
 from .conditions import JOB, grown
 from .rule import COUNT, PERCENT, Alert, Group, duration, label
@@ -70,13 +70,12 @@ def _lost(limits: Thresholds) -> Iterator[Alert]:
             board="health",
             tuned_by=(threshold,),
         )
-    failed = sum_by(rate(series(COLLECTOR_FAILED), "10m"), JOB, "exporter")
-    sent = rate(series(COLLECTOR_SENT), "10m").either(rate(series(COLLECTOR_FAILED), "10m"))
+    sent, failed = (sum_by(rate(series(each), "10m"), JOB, "exporter") for each in (COLLECTOR_SENT, COLLECTOR_FAILED))
     yield Alert(
         name="SeatraceCollectorFailing",
         severity="warning",
         when=f"an exporter of the collector loses more than {limits.export_failed_ratio:.3g} of the spans, over 10 min",
-        expr=ratio(failed, sum_by(sent, JOB, "exporter")) > limits.export_failed_ratio,
+        expr=ratio(failed, failed + or_zero(sent, of=failed)) > limits.export_failed_ratio,
         hold="10m",
         summary=f"The collector cannot pass spans on to {label('exporter')}",
         description=f"{PERCENT} of the spans of the last ten minutes could not be passed on and are lost.",
