@@ -177,6 +177,6 @@ def _error_ratio(conventions: Conventions, range: str) -> Query:
 
 def _slow_ratio(limits: Thresholds, conventions: Conventions, range: str) -> Query:
     found = conventions.calls
-    quick = within(found, limits.latency_bound)
+    quick = within(found.metric, limits.latency_bound, *found.where)
     quick_share = ratio(sum_by(rate(quick, range), JOB), sum_by(rate(found.counts(), range), JOB))
     return quick_share * -1 + 1
