@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-Value = str | int | float | bool | Sequence["Value"] | Mapping[str, "Value"]
+Value = str | int | bool | Sequence["Value"] | Mapping[str, "Value"]
 
 _PLAIN = re.compile(r"[A-Za-z_][\w/:-]*(?<!:)|\d+[smhdw]")
 _WORDS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
@@ -62,5 +62,5 @@ def _scalar(value: Value) -> str:
     if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
         return value
     if "\n" in value or _UNPRINTABLE.search(value):
-        return json.dumps(value)
+        return _UNPRINTABLE.sub(lambda found: f"\\U{ord(found[0]):08x}", json.dumps(value, ensure_ascii=False))
     return f'"{value}"' if not set(value) & {'"', "\\"} else "'" + value.replace("'", "''") + "'"
