@@ -1,4 +1,4 @@
-"""Writes the tables of README.md and docs/ that the code decides: names, libraries, providers, metrics, settings, alerts.
+"""Writes the tables of README.md and docs/ that the code decides: names, libraries, metrics, settings, alerts and so on.
 
     python scripts/build_docs.py            # write them
     python scripts/build_docs.py --check    # exit code 1 and a diff if a page is out of date
