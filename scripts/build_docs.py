@@ -1,4 +1,4 @@
-"""Writes the tables of README.md and docs/ that the code decides: names, libraries, metrics, settings, alerts and so on.
+"""Writes the tables of README.md and docs/ that the code decides: names, libraries, metrics, settings, alerts.
 
     python scripts/build_docs.py            # write them
     python scripts/build_docs.py --check    # exit code 1 and a diff if a page is out of date
@@ -27,7 +27,7 @@ from seatrace.emit import catalogue
 from seatrace.emit.metrics import FAULT_STAGES
 from seatrace.errors import ConfigError
 from seatrace.kit.rules import Alert, groups
-from seatrace.kit.rules.rule import lines
+from seatrace.kit.rules.rule import lines, spaced
 from seatrace.kit.rules.thresholds import known
 from seatrace.libraries import REGISTRY, providers
 
@@ -179,7 +179,9 @@ _ALERTS = [alert for group in groups() for alert in group.alerts]
 
 def alerts() -> str:
     """All alerts with the default thresholds."""
-    rows = [(f"[{each.name}](runbooks/{each.name}.md)", each.severity, each.when, each.hold) for each in _ALERTS]
+    rows = [
+        (f"[{each.name}](runbooks/{each.name}.md)", each.severity, each.when, spaced(each.hold)) for each in _ALERTS
+    ]
     return table(("Alert", "Severity", "When", "For"), rows)
 
 
@@ -194,9 +196,9 @@ def thresholds() -> str:
 
 def rule(alert: Alert) -> Callable[[], str]:
     """The head of an alert's runbook."""
-    keep = f", then for another {alert.keep}" if alert.keep else ""
+    keep = f", and for {spaced(alert.keep)} beyond" if alert.keep else ""
     return lambda: (
-        f"**{alert.severity.capitalize()}**: {alert.when}. Holds for {alert.hold}{keep}. "
+        f"**{alert.severity.capitalize()}**: {alert.when}. Fires after {spaced(alert.hold)}{keep}. "
         f"Dashboard `seatrace-{alert.board}`.\n\n```promql\n{lines(alert.expr.text)}\n```"
     )
 

@@ -22,7 +22,7 @@ from seatrace.kit.promql import (
 )
 
 from .conditions import JOB, enough
-from .rule import COUNT, NUMBER, PERCENT, Alert, Group, label
+from .rule import COUNT, NUMBER, PERCENT, Alert, Group, label, percent
 from .thresholds import Thresholds
 
 _AGENT = (JOB, names.AGENT_NAME)
@@ -53,7 +53,7 @@ def _runs(limits: Thresholds) -> Iterator[Alert]:
     yield Alert(
         name="SeatraceAgentFailing",
         severity="critical",
-        when=f"more than {limits.agent_error_ratio:.0%} of an agent's runs fail, over 15 min",
+        when=f"more than {percent(limits.agent_error_ratio)} of an agent's runs fail, over 15 min",
         expr=_failing(counts(AGENT_DURATION), limits.agent_error_ratio, limits.min_runs, *_AGENT),
         hold="5m",
         summary=f"{agent} fails",
@@ -65,7 +65,7 @@ def _runs(limits: Thresholds) -> Iterator[Alert]:
     yield Alert(
         name="SeatraceToolFailing",
         severity="warning",
-        when=f"more than {limits.tool_error_ratio:.0%} of a tool's executions fail, over 15 min",
+        when=f"more than {percent(limits.tool_error_ratio)} of a tool's executions fail, over 15 min",
         expr=_failing(counts(TOOL_DURATION), limits.tool_error_ratio, limits.min_runs, *_TOOL),
         hold="10m",
         summary=f"Tool {tool} fails",
@@ -76,13 +76,13 @@ def _runs(limits: Thresholds) -> Iterator[Alert]:
     yield Alert(
         name="SeatraceAgentStepsHigh",
         severity="warning",
-        when=f"more than 5 % of an agent's runs need more than {limits.agent_steps:g} steps, over 30 min",
+        when=f"more than 5% of an agent's runs need more than {limits.agent_steps:g} steps, over 30 min",
         expr=(quantile(0.95, buckets(RUN_STEPS), "30m", *_AGENT) > limits.agent_steps).both(
             enough(counts(RUN_STEPS), "30m", limits.min_runs, *_AGENT)
         ),
         hold="15m",
         summary=f"{agent} needs very many steps",
-        description=f"The longest 5 % of its runs in {job} took {NUMBER} steps and more in the last 30 minutes; "
+        description=f"The longest 5% of its runs in {job} took {NUMBER} steps and more in the last 30 minutes; "
         f"{limits.agent_steps:g} are expected at most.",
         board="agents",
         tuned_by=("agent_steps", "min_runs"),

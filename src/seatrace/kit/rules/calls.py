@@ -23,7 +23,7 @@ from seatrace.kit.promql import (
 )
 
 from .conditions import JOB, enough
-from .rule import DURATION, PERCENT, TIMES, Alert, Group, Recording, label
+from .rule import DURATION, PERCENT, TIMES, Alert, Group, Recording, label, percent, spaced
 from .thresholds import Thresholds
 
 _ERRORS: Final = "job:seatrace_errors:ratio_rate"
@@ -59,15 +59,15 @@ def _objectives(limits: Thresholds, conventions: Conventions) -> Iterator[Alert]
         yield Alert(
             name=f"SeatraceErrorBudgetBurn{speed}",
             severity="critical" if fast else "warning",
-            when=f"more than {most:.3g} of the model calls fail ({burn:g} × {limits.error_ratio:g}), over {long} and "
-            f"over {short}",
+            when=f"more than {percent(most)} of the model calls fail ({burn:g} × {percent(limits.error_ratio)}), over "
+            f"{spaced(long)} and over {spaced(short)}",
             expr=(_recorded(_ERRORS + long) > most)
             .both(_recorded(_ERRORS + short) > most)
             .both(enough(all_calls, long, limits.min_calls, JOB)),
             hold=hold,
             summary=f"Model calls of {job} fail" + ("" if fast else " too often"),
-            description=f"{PERCENT} of the model calls of the last {long} failed; the objective is at most "
-            f"{limits.error_ratio:.3%}.",
+            description=f"{PERCENT} of the model calls of the last {spaced(long)} failed; the objective is at most "
+            f"{percent(limits.error_ratio)}.",
             board="providers",
             tuned_by=("error_ratio", f"error_burn_{speed.lower()}", "min_calls"),
             quiets=("SeatraceErrorBudgetBurnSlow",) if fast else (),
@@ -76,15 +76,15 @@ def _objectives(limits: Thresholds, conventions: Conventions) -> Iterator[Alert]
     yield Alert(
         name="SeatraceLatencyBudgetBurn",
         severity="warning",
-        when=f"more than {slow:.3g} of the model calls take longer than {limits.latency_bound:g} s "
-        f"({limits.latency_burn:g} × {limits.slow_ratio:g}), over 1 h and over 5 min",
+        when=f"more than {percent(slow)} of the model calls take longer than {limits.latency_bound:g} s "
+        f"({limits.latency_burn:g} × {percent(limits.slow_ratio)}), over 1 h and over 5 min",
         expr=(_recorded(_SLOW + "1h") > slow)
         .both(_recorded(_SLOW + "5m") > slow)
         .both(enough(all_calls, "1h", limits.min_calls, JOB)),
         hold="5m",
         summary=f"Model calls of {job} are slow",
         description=f"{PERCENT} of the model calls of the last hour took longer than {limits.latency_bound:g} s; the "
-        f"objective is at most {limits.slow_ratio:.3%}.",
+        f"objective is at most {percent(limits.slow_ratio)}.",
         board="latency",
         tuned_by=("latency_bound", "slow_ratio", "latency_burn", "min_calls"),
     )
@@ -92,14 +92,14 @@ def _objectives(limits: Thresholds, conventions: Conventions) -> Iterator[Alert]
     yield Alert(
         name="SeatraceTimeToFirstChunkHigh",
         severity="warning",
-        when=f"more than 5 % of the streams of a model take longer than {limits.time_to_first_chunk:g} s to begin, "
+        when=f"more than 5% of the streams of a model take longer than {limits.time_to_first_chunk:g} s to begin, "
         "over 10 min",
         expr=(quantile(0.95, first, "10m", *by_model) > limits.time_to_first_chunk).both(
             enough(first.counts(), "10m", limits.min_calls, *by_model)
         ),
         hold="10m",
         summary=f"Streams of {label(names.REQUEST_MODEL)} begin late",
-        description=f"The slowest 5 % of {job}'s streams waited {DURATION} and more for their first chunk; it should "
+        description=f"The slowest 5% of {job}'s streams waited {DURATION} and more for their first chunk; it should "
         f"come within {limits.time_to_first_chunk:g} s.",
         board="latency",
         tuned_by=("time_to_first_chunk", "min_calls"),
@@ -113,7 +113,7 @@ def _providers(limits: Thresholds, conventions: Conventions) -> Iterator[Alert]:
     yield Alert(
         name="SeatraceProviderDown",
         severity="critical",
-        when=f"more than {limits.provider_error_ratio:.0%} of the calls to a provider fail, over 5 min",
+        when=f"more than {percent(limits.provider_error_ratio)} of the calls to a provider fail, over 5 min",
         expr=(
             ratio(
                 sum_by(rate(all_calls.narrowed(FAILED), "5m"), *by_provider),
@@ -136,8 +136,8 @@ def _providers(limits: Thresholds, conventions: Conventions) -> Iterator[Alert]:
     yield Alert(
         name="SeatraceRateLimitStorm",
         severity="warning",
-        when=f"a provider refuses more than {limits.rate_limited_ratio:.0%} of the attempts for its rate limits, over "
-        "5 min",
+        when=f"a provider refuses more than {percent(limits.rate_limited_ratio)} of the attempts for its rate limits, "
+        "over 5 min",
         expr=(ratio(limited, attempts) > limits.rate_limited_ratio).both(
             enough(all_calls, "5m", limits.min_calls, *by_model)
         ),

@@ -22,7 +22,7 @@ from seatrace.kit.promql import (
 )
 
 from .conditions import JOB, enough, grown
-from .rule import COUNT, DURATION, PERCENT, Alert, Group, duration, label
+from .rule import COUNT, DURATION, PERCENT, Alert, Group, duration, label, percent
 from .thresholds import Thresholds
 
 _CACHE = (JOB, names.CACHE_NAME, names.CACHE_KIND)
@@ -40,14 +40,14 @@ def _cache(limits: Thresholds) -> Alert:
     return Alert(
         name="SeatraceCacheHitRatioDrop",
         severity="warning",
-        when=f"a cache's hit ratio is less than {limits.cache_drop:.0%} of that of a day ago, over 30 min",
+        when=f"a cache's hit ratio is less than {percent(limits.cache_drop)} of that of a day ago, over 30 min",
         expr=(today < (yesterday > limits.cache_floor) * limits.cache_drop).both(
             enough(series(CACHE_REQUESTS), "30m", limits.min_lookups, *_CACHE)
         ),
         hold="30m",
         summary=f"Cache {label(names.CACHE_NAME)} hits far less than yesterday",
         description=f"Only {PERCENT} of the lookups of {label(JOB)} in the last 30 minutes were hits, less than "
-        f"{limits.cache_drop:.0%} of the share of a day ago. Each miss is a call.",
+        f"{percent(limits.cache_drop)} of the share of a day ago. Each miss is a call.",
         board="caches",
         tuned_by=("cache_drop", "cache_floor", "min_lookups"),
     )
@@ -111,7 +111,7 @@ def _pool(limits: Thresholds) -> Alert:
     return Alert(
         name="SeatracePoolSaturated",
         severity="warning",
-        when=f"more than {limits.pool_busy:.0%} of a pool's members are busy or ejected, for 15 min",
+        when=f"more than {percent(limits.pool_busy)} of a pool's members are busy or ejected, for 15 min",
         expr=share(taken, sum_by(now(series(POOL_MEMBERS)), *by)) > limits.pool_busy,
         hold="15m",
         summary=f"Pool {label(names.POOL_NAME)} has nobody free",

@@ -69,6 +69,11 @@ def label(attribute: str) -> str:
     return f"{{{{ .Labels.{label_name(attribute)} }}}}"
 
 
+def percent(share: float) -> str:
+    """``0.144`` as a text: ``14.4%``."""
+    return f"{100 * share:.4g}%"
+
+
 def duration(seconds: int) -> str:
     """``600`` as Prometheus writes it: ``10m``."""
     for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):

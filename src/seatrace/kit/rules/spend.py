@@ -32,7 +32,7 @@ from seatrace.kit.promql import (
 )
 
 from .conditions import JOB, copied, grown, labelled
-from .rule import COUNT, MONEY, PERCENT, TIMES, Alert, Group, Recording, label
+from .rule import COUNT, MONEY, PERCENT, TIMES, Alert, Group, Recording, label, percent
 from .thresholds import Thresholds
 
 _OWN: Final = (JOB, names.BUDGET_NAME, names.BUDGET_UNIT, names.BUDGET_WINDOW)
@@ -142,7 +142,7 @@ def _others(limits: Thresholds) -> Iterator[Alert]:
     yield Alert(
         name="SeatraceWastedSpend",
         severity="warning",
-        when=f"more than {limits.wasted_share:.0%} of what runs cost went into runs that failed, over 1 h",
+        when=f"more than {percent(limits.wasted_share)} of what runs cost went into runs that failed, over 1 h",
         expr=(ratio(failed, runs) > limits.wasted_share).both(runs * 3600 > limits.wasted_floor),
         hold="30m",
         summary=f"{label(JOB)} pays for runs that fail",

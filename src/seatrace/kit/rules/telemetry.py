@@ -18,7 +18,7 @@ from seatrace.kit.external import (
 from seatrace.kit.promql import Query, Series, count_by, or_zero, present, rate, ratio, series, sum_by
 
 from .conditions import JOB, grown
-from .rule import COUNT, PERCENT, Alert, Group, duration, label
+from .rule import COUNT, PERCENT, Alert, Group, duration, label, percent
 from .thresholds import Thresholds
 
 _FAILED = present(names.ERROR_TYPE)
@@ -61,7 +61,7 @@ def _lost(limits: Thresholds) -> Iterator[Alert]:
         yield Alert(
             name=name,
             severity="warning",
-            when=f"more than {most:.3g} of the spans of a job are {what}, over 10 min",
+            when=f"more than {percent(most)} of the spans of a job are {what}, over 10 min",
             expr=ratio(failed, sum_by(rate(series(found), "10m"), JOB)) > most,
             hold="10m",
             summary=f"Spans of {label(JOB)} are {what}",
@@ -74,7 +74,7 @@ def _lost(limits: Thresholds) -> Iterator[Alert]:
     yield Alert(
         name="SeatraceCollectorFailing",
         severity="warning",
-        when=f"an exporter of the collector loses more than {limits.export_failed_ratio:.3g} of the spans, over 10 min",
+        when=f"an exporter of the collector loses more than {percent(limits.export_failed_ratio)} of the spans, over 10 min",
         expr=ratio(failed, failed + or_zero(sent, of=failed)) > limits.export_failed_ratio,
         hold="10m",
         summary=f"The collector cannot pass spans on to {label('exporter')}",
