@@ -93,7 +93,7 @@ def hosts() -> str:
 
 _BUCKETS = {
     value: name.removesuffix("_LEGACY")
-    for name, value in vars(catalogue).items()
+    for name, value in vars(catalogue.metric).items()
     if isinstance(value, tuple) and value and isinstance(value[0], float)
 }
 
