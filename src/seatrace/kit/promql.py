@@ -83,6 +83,22 @@ class Series:
         bound = ("le",) if self.part == "_bucket" else ()
         return frozenset((*self.metric.attributes, *TARGET_LABELS, *bound))
 
+    def counts(self) -> Series:
+        """How many values the histogram got, under the same conditions."""
+        return self._part("_count")
+
+    def sums(self) -> Series:
+        """The sum of the values that it got, under the same conditions."""
+        return self._part("_sum")
+
+    def _part(self, part: Part) -> Series:
+        _expect(self.metric, "histogram", hint="only a histogram has parts")
+        return Series(self.metric, self.where, part)
+
+    def narrowed(self, *where: Match) -> Series:
+        """Those of them that meet further conditions."""
+        return Series(self.metric, (*self.where, *where), self.part)
+
     def __str__(self) -> str:
         conditions = ", ".join(map(str, self.where))
         return family(self.metric) + self.part + (f"{{{conditions}}}" if conditions else "")
@@ -165,7 +181,7 @@ class Query:
             _require(other.labels, group_left or (), other.text)
             if on is None and operator != "or" and self.labels != other.labels:
                 raise ValueError(
-                    f"the sides of {operator!r} have different labels, {sorted(self.labels)} and {sorted(other.labels)}: "
+                    f"one side of {operator!r} has the labels {sorted(self.labels)}, the other {sorted(other.labels)}: "
                     "aggregate both by the same ones, or say on="
                 )
             labels = labels | other.labels if operator == "or" else labels | frozenset(group_left or ())
@@ -289,9 +305,10 @@ def quantile(share: float, found: Series, range: str, *by: str, offset: str | No
     return Query(f"histogram_quantile({_number(share)}, {inner})", frozenset(by))
 
 
-def average(metric: Metric, range: str, *by: str, where: tuple[Match, ...] = ()) -> Query:
-    """The mean of a histogram's values; nothing where there were none."""
-    return ratio(sum_by(rate(sums(metric, *where), range), *by), sum_by(rate(counts(metric, *where), range), *by))
+def average(found: Series, range: str, *by: str, offset: str | None = None) -> Query:
+    """The mean of a histogram's values, from any of its parts; nothing where there were none."""
+    total, count = (sum_by(rate(part, range, offset=offset), *by) for part in (found.sums(), found.counts()))
+    return ratio(total, count)
 
 
 def ratio(part: Query, whole: Query) -> Query:
