@@ -1,6 +1,6 @@
 """Where the same question is answered by other metrics before and since v0.1.0 of the GenAI conventions.
 
-Boards and rules ask here, so that one text of theirs serves both, and any emitter of the conventions: what seatrace adds
+Boards and rules ask here, so that one text of theirs serves both, and any emitter of them: what seatrace adds
 (cost, budgets, caches, …) is simply empty for others.
 """
 
