@@ -15,6 +15,9 @@ from .promql import Match, Series, buckets, equal, matches, series, sums
 
 Semconv = Literal["latest", "legacy"]
 
+FAILED: Final = Match(semconv.ERROR_TYPE, "!~", "|CancelledError|GeneratorExit|KeyboardInterrupt|SystemExit")
+"""The condition on series of what failed. What the program itself broke off did not."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conventions:

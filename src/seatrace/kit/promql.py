@@ -236,14 +236,13 @@ def buckets(metric: Metric, *where: Match) -> Series:
     return Series(metric, where, "_bucket")
 
 
-def within(found: Series, bound: float) -> Series:
-    """How many values of a histogram, from :func:`buckets`, were at most ``bound``. It must be one of the histogram's
-    bounds and no whole number: those are ``le="1"`` in Prometheus 2 and ``le="1.0"`` in Prometheus 3."""
-    bounds = found.metric.buckets or ()
-    if bound not in bounds or float(bound).is_integer():
-        fit = [each for each in bounds if not float(each).is_integer()]
-        raise ValueError(f"{found.metric.name} has no bucket bound {bound:g} that can be asked for; it has {fit}")
-    return found.narrowed(equal("le", _number(bound)))
+def within(metric: Metric, bound: float, *where: Match) -> Series:
+    """How many values of a histogram were at most ``bound``, which must be one of its bounds and no whole number: those
+    are ``le="1"`` in Prometheus 2 and ``le="1.0"`` in Prometheus 3."""
+    if bound not in (metric.buckets or ()) or float(bound).is_integer():
+        fit = [each for each in metric.buckets or () if not float(each).is_integer()]
+        raise ValueError(f"{metric.name} has no bucket bound {bound:g} that can be asked for; it has {fit}")
+    return buckets(metric, *where, equal("le", _number(bound)))
 
 
 # --- from series to numbers -------------------------------------------------------------------------------------------

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from seatrace.emit import catalogue as metric
 from seatrace.emit import semconv as label
-from seatrace.kit.conventions import Conventions
-from seatrace.kit.promql import buckets, present, series, share
+from seatrace.kit.conventions import FAILED, Conventions
+from seatrace.kit.promql import buckets, series, share
 
 from .panels import Board, Row, column, graph, heatmap, line, percentiles, row, table
 from .view import AGENT, JOB, RANGE, TENANT, TOOL, View
@@ -28,7 +28,7 @@ def agents(names: Conventions) -> Board:
 
 def _runs(view: View) -> Row:
     runs = buckets(metric.AGENT_DURATION)
-    failed = runs.counts().narrowed(present(label.ERROR_TYPE))
+    failed = runs.counts().narrowed(FAILED)
     by = label.AGENT_NAME
     return row(
         "Runs",
@@ -70,7 +70,7 @@ def _runs(view: View) -> Row:
         ),
         graph(
             "Cost of a run",
-            line(view.average(buckets(metric.RUN_COST), by), exemplar=False),
+            line(view.average(buckets(metric.RUN_COST), by), exemplar=True),
             unit="currencyUSD",
             description="Mean of a run's own model calls, sub-agents' not. Percentiles: see Cost & budgets.",
             traces=_RUN,
@@ -148,7 +148,7 @@ def _inside(view: View) -> Row:
 
 def _tools(view: View) -> Row:
     tool = buckets(metric.TOOL_DURATION)
-    failed = tool.counts().narrowed(present(label.ERROR_TYPE))
+    failed = tool.counts().narrowed(FAILED)
     by = label.TOOL_NAME
     return row(
         "Tools",

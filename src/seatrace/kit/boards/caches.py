@@ -22,14 +22,16 @@ def hit_ratio(view: View, *by: str, over: str = RATE) -> Query:
 
 def caches(names: Conventions) -> Board:
     """All caches."""
-    view = View(names, (JOB, PROVIDER, MODEL, CACHE))
+    latest = names.semconv == "latest"
+    # Before v0.1.0 the conventions had no metric of the prompt cache, and nothing else here knows a provider.
+    view = View(names, (JOB, PROVIDER, MODEL, CACHE) if latest else (JOB, MODEL, CACHE))
     rows = (_effect(view), _behaviour(view), _semantic(view))
     return Board(
         "seatrace-caches",
         "Caches",
         "What do caches save, and do they behave? The provider's prompt cache, and those of seatrace.runtime.",
         view,
-        (_prompt_cache(view), *rows) if names.semconv == "latest" else rows,
+        (_prompt_cache(view), *rows) if latest else rows,
     )
 
 

@@ -102,10 +102,11 @@ def _spend(view: View) -> Row:
         ),
         graph(
             "This week and last week",
-            line(view.rate(spent, over="1h") * _HOUR, "now"),
+            line(view.rate(spent, over="1h") * _HOUR, "now", exemplar=True),
             line(view.rate(spent, over="1h", offset="7d") * _HOUR, "7 d ago"),
             unit="currencyUSD",
             description="Dollars per hour as a mean over 1 h, and those of 7 d before.",
+            traces=_CALL,
         ),
         graph(
             "Out of the usual",

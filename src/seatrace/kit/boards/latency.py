@@ -30,7 +30,7 @@ def latency(names: Conventions) -> Board:
 def _calls(view: View) -> Row:
     calls = view.names.calls
     model = (label.PROVIDER_NAME, label.REQUEST_MODEL)
-    soon = within(calls, _OBJECTIVE)
+    soon = within(calls.metric, _OBJECTIVE, *calls.where)
     return row(
         "Model calls",
         graph(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from seatrace.emit import catalogue as metric
 from seatrace.emit import semconv as label
 from seatrace.kit import external
-from seatrace.kit.conventions import Conventions
+from seatrace.kit.conventions import FAILED, Conventions
 from seatrace.kit.promql import (
     buckets,
     count_by,
@@ -14,7 +14,6 @@ from seatrace.kit.promql import (
     matches,
     now,
     or_zero,
-    present,
     series,
     share,
 )
@@ -31,9 +30,9 @@ def overview(names: Conventions) -> Board:
     """The first board to look at."""
     view = View(names, (JOB, PROVIDER, MODEL, AGENT))
     calls = names.calls.counts()
-    failed = calls.narrowed(present(label.ERROR_TYPE))
+    failed = calls.narrowed(FAILED)
     runs = counts(metric.AGENT_DURATION)
-    failed_runs = runs.narrowed(present(label.ERROR_TYPE))
+    failed_runs = runs.narrowed(FAILED)
     cost = series(metric.COST)
     own = buckets(metric.MEASURED_DURATION)
     return Board(
@@ -186,7 +185,7 @@ def overview(names: Conventions) -> Board:
                     "Failed operations",
                     line(
                         share(
-                            view.rate(own.counts().narrowed(present(label.ERROR_TYPE)), label.MEASURED_NAME),
+                            view.rate(own.counts().narrowed(FAILED), label.MEASURED_NAME),
                             view.rate(own.counts(), label.MEASURED_NAME),
                         )
                     ),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from seatrace.emit import catalogue as metric
 from seatrace.emit import semconv as label
-from seatrace.kit.conventions import Conventions
-from seatrace.kit.promql import bottom, buckets, matches, present, ratio, series, share
+from seatrace.kit.conventions import FAILED, Conventions
+from seatrace.kit.promql import bottom, buckets, matches, ratio, series, share
 
 from .panels import Board, Row, column, graph, line, percentiles, row, table
 from .view import JOB, MODEL, PROVIDER, View
@@ -30,7 +30,7 @@ def providers(names: Conventions) -> Board:
 
 def _errors(view: View) -> Row:
     calls = view.names.calls.counts()
-    failed = calls.narrowed(present(label.ERROR_TYPE))
+    failed = calls.narrowed(FAILED)
     provider, model = label.PROVIDER_NAME, label.REQUEST_MODEL
     return row(
         "Errors",

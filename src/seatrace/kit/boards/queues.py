@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from seatrace.emit import catalogue as metric
 from seatrace.emit import semconv as label
-from seatrace.kit.conventions import Conventions
-from seatrace.kit.promql import buckets, equal, present, ratio, series, share
+from seatrace.kit.conventions import FAILED, Conventions
+from seatrace.kit.promql import buckets, equal, ratio, series, share
 
 from .panels import Board, Row, column, graph, line, percentiles, row, table
 from .view import JOB, QUEUE, RANGE, View
@@ -55,7 +55,7 @@ def _queues(view: View) -> Row:
         graph(
             "Jobs sent",
             line(view.rate(sent.narrowed(equal(label.ERROR_TYPE, "")), by), "sent"),
-            line(view.rate(sent.narrowed(present(label.ERROR_TYPE)), by), "failed to send"),
+            line(view.rate(sent.narrowed(FAILED), by), "failed to send"),
             unit="ops",
             description="Jobs per second.",
         ),
@@ -70,7 +70,7 @@ def _queues(view: View) -> Row:
             "Failed attempts",
             line(
                 share(
-                    view.rate(attempt.counts().narrowed(present(label.ERROR_TYPE)), by),
+                    view.rate(attempt.counts().narrowed(FAILED), by),
                     view.rate(attempt.counts(), by),
                 )
             ),
@@ -158,7 +158,7 @@ def _pools(view: View) -> Row:
         graph(
             "Failed uses",
             line(
-                share(view.rate(use.counts().narrowed(present(label.ERROR_TYPE)), by), view.rate(use.counts(), by)),
+                share(view.rate(use.counts().narrowed(FAILED), by), view.rate(use.counts(), by)),
             ),
             unit="percentunit",
             description="Share of uses that raised.",
@@ -209,9 +209,7 @@ def _batches(view: View) -> Row:
         ),
         graph(
             "Failed batches",
-            line(
-                share(view.rate(batch.counts().narrowed(present(label.ERROR_TYPE)), by), view.rate(batch.counts(), by))
-            ),
+            line(share(view.rate(batch.counts().narrowed(FAILED), by), view.rate(batch.counts(), by))),
             unit="percentunit",
             description="Share of batches whose call raised; all their items fail.",
         ),
