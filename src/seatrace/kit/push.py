@@ -1,4 +1,4 @@
-"""Boards into a Grafana, over its HTTP API: folders, ``/api/dashboards/uid``, ``/api/dashboards/db`` (Grafana 10 to 13).
+"""Boards into a Grafana, over its HTTP API (folders, ``dashboards/uid``, ``dashboards/db``; Grafana 10 to 13).
 
 With the standard library's client alone: nothing that seatrace may observe is imported here.
 """
