@@ -113,7 +113,7 @@ CALLS = counts(INFERENCE_DURATION)
             or_zero(sum_by(rate(sums(INFERENCE_DURATION), "5m"))),
             "sum(rate(gen_ai_client_inference_duration_seconds_sum[5m])) or vector(0)",
         ),
-        (top(3, sum_by(rate(CALLS, "5m"), "job")) * 60, "topk(3, sum by (job) (rate(%s[5m]))) * 60" % CALLS),
+        (top(3, sum_by(rate(CALLS, "5m"), "job")) * 60, f"topk(3, sum by (job) (rate({CALLS}[5m]))) * 60"),
         (bottom(3, min_by(now(series(BUDGET_LIMIT)))), "bottomk(3, min(seatrace_budget_limit))"),
         (
             count_by(named("seatrace_.+", equal("job", "api")), "__name__"),
