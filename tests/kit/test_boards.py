@@ -198,7 +198,7 @@ def lost(ours: Any, theirs: Any, path: str = "") -> Iterator[str]:
 def explored(board: str, panel: str, traces: boards.Traces) -> dict[str, Any]:
     """The pane that the link of a panel opens in Grafana's Explore."""
     document = next(each for each in boards.documents(traces=traces) if each["uid"] == board)
-    found = next(each for each in panels(document) if each["title"] == panel)  # type: ignore[arg-type]
+    found = next(each for each in panels(document) if each["title"] == panel)
     (link,) = found["fieldConfig"]["defaults"]["links"]
     address = urlsplit(link["url"])
     assert address.path == "/explore"
@@ -227,7 +227,7 @@ def test_a_row_of_a_table_leads_to_its_spans() -> None:
 def test_boards_for_jaeger_search_by_tags() -> None:
     query = explored("seatrace-latency", "p95 latency by model", "jaeger")
     assert query["tags"] == "gen_ai.request.model=${__field.labels.gen_ai_request_model:percentencode}"
-    variables = {each["name"]: each for each in boards.documents(traces="jaeger")[0]["templating"]["list"]}  # type: ignore[index]
+    variables = {each["name"]: each for each in boards.documents(traces="jaeger")[0]["templating"]["list"]}
     assert variables["traces"]["query"] == "jaeger"
 
 

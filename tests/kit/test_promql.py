@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seatrace.emit.catalogue import (
+    AGENT_INFERENCE_CALLS,
     BUDGET_LIMIT,
     BUDGET_USED,
     COST,
@@ -27,7 +28,6 @@ from seatrace.emit.semconv import (
     QUEUE_STATE,
     REQUEST_MODEL,
 )
-from seatrace.kit import promql
 from seatrace.kit.conventions import FAILED, LATEST, LEGACY, conventions
 from seatrace.kit.promql import (
     Query,
@@ -182,8 +182,6 @@ def test_what_cannot_be_right_is_refused(wrong: Callable[[], object], why: str) 
 
 
 def test_a_whole_number_is_no_bound_since_prometheus_2_and_3_write_it_differently() -> None:
-    from seatrace.emit.catalogue import AGENT_INFERENCE_CALLS
-
     with pytest.raises(ValueError, match="no bucket bound 8 "):
         within(AGENT_INFERENCE_CALLS, 8.0)
 
@@ -198,8 +196,3 @@ def test_both_generations_of_the_conventions_answer_the_same_questions() -> None
     assert str(LATEST.output_tokens) == "gen_ai_client_inference_usage_output_tokens_total"
     assert 'gen_ai_token_type="output"' in str(LEGACY.output_tokens)
     assert LATEST.calls.narrowed(FAILED).labels == LEGACY.calls.narrowed(FAILED).labels
-
-
-def test_the_builder_knows_nothing_of_grafana() -> None:
-    assert "$" not in (promql.__doc__ or "")
-    assert not any("grafana" in name.lower() for name in vars(promql))

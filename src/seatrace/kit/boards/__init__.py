@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from seatrace.kit.conventions import Semconv, conventions
 
@@ -42,7 +43,7 @@ def boards(semconv: Semconv = "latest") -> tuple[Board, ...]:
     return tuple(build(names) for build in _BOARDS)
 
 
-def documents(semconv: Semconv = "latest", *, traces: Traces = "tempo") -> list[dict[str, object]]:
+def documents(semconv: Semconv = "latest", *, traces: Traces = "tempo") -> list[dict[str, Any]]:
     """The boards as Grafana's JSON. ``traces`` is the kind of data source that panels lead to."""
     return [document(board, traces=traces) for board in boards(semconv)]
 
@@ -94,23 +95,10 @@ def queries(
         return re.sub(r"\$(\w+)", lambda found: chosen.get(found[1], ".*"), expression)
 
     for found in documents(semconv):
-        uid = str(found["uid"])
-        for panel in _dicts(found["panels"]):
-            for target in _dicts(panel.get("targets", [])):
-                yield Asked(
-                    uid,
-                    str(panel["title"]),
-                    str(target["refId"]),
-                    filled(str(target["expr"])),
-                    bool(target["instant"]),
-                    bool(target["exemplar"]),
-                )
-        annotations = found["annotations"]
-        assert isinstance(annotations, dict)
-        for each in annotations["list"]:
+        uid = found["uid"]
+        for panel in found["panels"]:
+            for target in panel.get("targets", []):
+                expression = filled(target["expr"])
+                yield Asked(uid, panel["title"], target["refId"], expression, target["instant"], target["exemplar"])
+        for each in found["annotations"]["list"]:
             yield Asked(uid, f"annotation: {each['name']}", "A", filled(each["expr"]), False, False)
-
-
-def _dicts(found: object) -> list[dict[str, object]]:
-    assert isinstance(found, list)
-    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from seatrace.emit import catalogue as metric
 from seatrace.emit import semconv as label
 from seatrace.kit.conventions import FAILED, Conventions
-from seatrace.kit.promql import buckets, series, share
+from seatrace.kit.promql import buckets, series
 
 from .panels import Board, Row, column, graph, heatmap, line, percentiles, row, table
 from .view import AGENT, JOB, RANGE, TENANT, TOOL, View
@@ -41,7 +41,7 @@ def _runs(view: View) -> Row:
         ),
         graph(
             "Failed runs by agent",
-            line(share(view.rate(failed, by), view.rate(runs.counts(), by))),
+            line(view.failed(runs.counts(), by)),
             unit="percentunit",
             description="Share of runs that ended with an error.",
         ),
@@ -91,7 +91,7 @@ def _runs(view: View) -> Row:
             "Agents",
             {by: "Agent"},
             column("Runs", view.total(runs.counts(), by), "short"),
-            column("Failed", share(view.total(failed, by), view.total(runs.counts(), by)), "percentunit"),
+            column("Failed", view.failed(runs.counts(), by, over=RANGE), "percentunit"),
             column("p95 duration", view.quantile(0.95, runs, by, over=RANGE), "s"),
             column("Steps of a run", view.average(buckets(metric.RUN_STEPS), by, over=RANGE), "short"),
             column("Cost of a run", view.average(buckets(metric.RUN_COST), by, over=RANGE), "currencyUSD"),
@@ -148,7 +148,6 @@ def _inside(view: View) -> Row:
 
 def _tools(view: View) -> Row:
     tool = buckets(metric.TOOL_DURATION)
-    failed = tool.counts().narrowed(FAILED)
     by = label.TOOL_NAME
     return row(
         "Tools",
@@ -161,7 +160,7 @@ def _tools(view: View) -> Row:
         ),
         graph(
             "Failed tool calls",
-            line(share(view.rate(failed, by), view.rate(tool.counts(), by))),
+            line(view.failed(tool.counts(), by)),
             unit="percentunit",
             description="Share of executions that raised. An agent often tries again: each failure costs a model call.",
         ),
@@ -176,7 +175,7 @@ def _tools(view: View) -> Row:
             "All tools",
             {by: "Tool", label.TOOL_TYPE: "Type", label.AGENT_NAME: "Agent"},
             column("Calls", view.total(tool.counts(), *_WHO), "short"),
-            column("Failed", share(view.total(failed, *_WHO), view.total(tool.counts(), *_WHO)), "percentunit"),
+            column("Failed", view.failed(tool.counts(), *_WHO, over=RANGE), "percentunit"),
             column("p50", view.quantile(0.5, tool, *_WHO, over=RANGE), "s"),
             column("p95", view.quantile(0.95, tool, *_WHO, over=RANGE), "s"),
             description="Of the time shown, most calls first.",

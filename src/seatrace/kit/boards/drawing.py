@@ -44,6 +44,8 @@ def draw(board: Board, panel: Panel, number: int, place: Json, kind: Traces) -> 
     }
     if panel.kind != "table":
         defaults["min"] = 0
+    if panel.kind == "bargauge" and panel.unit == "percentunit":
+        defaults["max"] = 1
     if panel.traces is not None:
         defaults["links"] = [{"title": "Traces", "url": _traces(board, panel, kind), "targetBlank": True}]
     return {

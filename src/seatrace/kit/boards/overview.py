@@ -15,7 +15,6 @@ from seatrace.kit.promql import (
     now,
     or_zero,
     series,
-    share,
 )
 
 from .caches import hit_ratio
@@ -32,7 +31,6 @@ def overview(names: Conventions) -> Board:
     calls = names.calls.counts()
     failed = calls.narrowed(FAILED)
     runs = counts(metric.AGENT_DURATION)
-    failed_runs = runs.narrowed(FAILED)
     cost = series(metric.COST)
     own = buckets(metric.MEASURED_DURATION)
     return Board(
@@ -46,7 +44,7 @@ def overview(names: Conventions) -> Board:
                 stat("Calls", view.rate(calls), "reqps", "Model calls per second. Retries inside a call count once."),
                 stat(
                     "Failed calls",
-                    share(view.rate(failed), view.rate(calls)),
+                    view.failed(calls),
                     "percentunit",
                     "Share of model calls that ended with an error, after all retries. By type: see Errors by type.",
                 ),
@@ -79,7 +77,7 @@ def overview(names: Conventions) -> Board:
                 stat("Agent runs", view.rate(runs) * 60, "opm", "Runs of agents and workflows per minute."),
                 stat(
                     "Failed runs",
-                    share(view.rate(failed_runs), view.rate(runs)),
+                    view.failed(runs),
                     "percentunit",
                     "Share of runs that ended with an error.",
                 ),
@@ -183,12 +181,7 @@ def overview(names: Conventions) -> Board:
                 ),
                 graph(
                     "Failed operations",
-                    line(
-                        share(
-                            view.rate(own.counts().narrowed(FAILED), label.MEASURED_NAME),
-                            view.rate(own.counts(), label.MEASURED_NAME),
-                        )
-                    ),
+                    line(view.failed(own.counts(), label.MEASURED_NAME)),
                     unit="percentunit",
                     description="Share of operations that raised.",
                 ),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from seatrace.emit import catalogue as metric
 from seatrace.emit import semconv as label
 from seatrace.kit.conventions import FAILED, Conventions
-from seatrace.kit.promql import bottom, buckets, matches, ratio, series, share
+from seatrace.kit.promql import bottom, buckets, matches, ratio, series
 
 from .panels import Board, Row, column, graph, line, percentiles, row, table
-from .view import JOB, MODEL, PROVIDER, View
+from .view import JOB, MODEL, PROVIDER, RANGE, View
 
 _CALL = (label.REQUEST_MODEL,)
 RATE_LIMITED = "429|.*[Rr]ate_?[Ll]imit.*"
@@ -36,7 +36,7 @@ def _errors(view: View) -> Row:
         "Errors",
         graph(
             "Failed calls by provider",
-            line(share(view.rate(failed, provider), view.rate(calls, provider))),
+            line(view.failed(calls, provider)),
             unit="percentunit",
             description="Share of model calls that ended with an error, after all retries.",
         ),
@@ -57,7 +57,7 @@ def _errors(view: View) -> Row:
             "Endpoints",
             {provider: "Provider", label.SERVER_ADDRESS: "Server", label.SERVER_PORT: "Port"},
             column("Calls", view.total(calls, *_END), "short"),
-            column("Failed", share(view.total(failed, *_END), view.total(calls, *_END)), "percentunit"),
+            column("Failed", view.failed(calls, *_END, over=RANGE), "percentunit"),
             description="Of the time shown, most calls first.",
         ),
         table(

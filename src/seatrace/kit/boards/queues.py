@@ -5,7 +5,7 @@ from __future__ import annotations
 from seatrace.emit import catalogue as metric
 from seatrace.emit import semconv as label
 from seatrace.kit.conventions import FAILED, Conventions
-from seatrace.kit.promql import buckets, equal, ratio, series, share
+from seatrace.kit.promql import buckets, equal, ratio, series
 
 from .panels import Board, Row, column, graph, line, percentiles, row, table
 from .view import JOB, QUEUE, RANGE, View
@@ -68,12 +68,7 @@ def _queues(view: View) -> Row:
         ),
         graph(
             "Failed attempts",
-            line(
-                share(
-                    view.rate(attempt.counts().narrowed(FAILED), by),
-                    view.rate(attempt.counts(), by),
-                )
-            ),
+            line(view.failed(attempt.counts(), by)),
             unit="percentunit",
             description="Share of attempts at jobs that raised.",
         ),
@@ -157,9 +152,7 @@ def _pools(view: View) -> Row:
         ),
         graph(
             "Failed uses",
-            line(
-                share(view.rate(use.counts().narrowed(FAILED), by), view.rate(use.counts(), by)),
-            ),
+            line(view.failed(use.counts(), by)),
             unit="percentunit",
             description="Share of uses that raised.",
         ),
@@ -209,7 +202,7 @@ def _batches(view: View) -> Row:
         ),
         graph(
             "Failed batches",
-            line(share(view.rate(batch.counts().narrowed(FAILED), by), view.rate(batch.counts(), by))),
+            line(view.failed(batch.counts(), by)),
             unit="percentunit",
             description="Share of batches whose call raised; all their items fail.",
         ),

@@ -9,7 +9,7 @@ from typing import Final
 from seatrace.emit import catalogue, semconv
 from seatrace.emit.prometheus import label_name
 from seatrace.kit import external, promql
-from seatrace.kit.conventions import Conventions
+from seatrace.kit.conventions import FAILED, Conventions
 from seatrace.kit.promql import Query, Series, counts, matches, series
 
 RATE: Final = "$__rate_interval"
@@ -134,6 +134,10 @@ class View:
     def average(self, found: Series, *by: str, over: str = RATE) -> Query:
         """The mean of a histogram's values."""
         return promql.average(self.narrowed(found), over, *by)
+
+    def failed(self, found: Series, *by: str, over: str = RATE) -> Query:
+        """Share of what was counted that failed: 0 where nothing did, nothing where there was nothing."""
+        return promql.share(self.rate(found.narrowed(FAILED), *by, over=over), self.rate(found, *by, over=over))
 
     def label_values(self, variable: Variable) -> str:
         """What Grafana asks for the values of ``variable``; those before it narrow them."""
