@@ -16,7 +16,6 @@ Json = dict[str, Any]
 
 DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 
-_REFERENCES: Final = "ABCDEFGHIJ"
 _UNITS: Final = {"tokens": "short"}
 _ON_SPANS: Final = frozenset(
     {
@@ -36,6 +35,7 @@ _ON_SPANS: Final = frozenset(
 
 
 def draw(board: Board, panel: Panel, number: int, place: Json, kind: Traces) -> Json:
+    """The JSON of a panel: its id, where it stands, and the kind of trace store that it leads to come from the board."""
     defaults: Json = {
         "unit": _UNITS.get(panel.unit, panel.unit),
         "thresholds": {"mode": "absolute", "steps": _steps(panel)},
@@ -55,11 +55,15 @@ def draw(board: Board, panel: Panel, number: int, place: Json, kind: Traces) -> 
         "description": panel.description,
         "datasource": DATASOURCE,
         "gridPos": place,
-        "targets": [_target(panel, line, ref) for line, ref in zip(panel.lines, _REFERENCES, strict=False)],
+        "targets": [_target(panel, line, ref) for ref, line in zip(_references(panel), panel.lines, strict=True)],
         "fieldConfig": {"defaults": defaults, "overrides": _overrides(panel)},
         "options": _options(panel),
         "transformations": _transformations(panel),
     }
+
+
+def _references(panel: Panel) -> str:
+    return "ABCDEFGHIJ"[: len(panel.lines)]
 
 
 def _target(panel: Panel, line: Line, ref: str) -> Json:
@@ -163,7 +167,7 @@ def _transformations(panel: Panel) -> list[Json]:
     """Of a table: the queries' rows joined by their labels, and columns with titles, in order."""
     if panel.columns is None:
         return []
-    values = ["Value"] if len(panel.lines) == 1 else [f"Value #{ref}" for ref in _REFERENCES[: len(panel.lines)]]
+    values = ["Value"] if len(panel.lines) == 1 else [f"Value #{ref}" for ref in _references(panel)]
     names = {label_name(attribute): title for attribute, title in panel.columns.items()}
     names |= {value: line.name for value, line in zip(values, panel.lines, strict=True)}
     return [

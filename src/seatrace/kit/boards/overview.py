@@ -46,7 +46,8 @@ def overview(names: Conventions) -> Board:
                     "Failed calls",
                     view.failed(calls),
                     "percentunit",
-                    "Share of model calls that ended with an error, after all retries. By type: see Errors by type.",
+                    "Share of model calls that ended with an error, after all retries. What the program broke off itself "
+                    "does not count.",
                 ),
                 stat(
                     "p95 latency",
