@@ -35,7 +35,7 @@ _ON_SPANS: Final = frozenset(
 
 
 def draw(board: Board, panel: Panel, number: int, place: Json, kind: Traces) -> Json:
-    """The JSON of a panel: its id, where it stands, and the kind of trace store that it leads to come from the board."""
+    """The JSON of a panel, with its id, where it stands, and the kind of trace store that it leads to."""
     defaults: Json = {
         "unit": _UNITS.get(panel.unit, panel.unit),
         "thresholds": {"mode": "absolute", "steps": _steps(panel)},

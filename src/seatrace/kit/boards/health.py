@@ -7,6 +7,7 @@ from seatrace.emit import semconv as label
 from seatrace.kit import external
 from seatrace.kit.conventions import Conventions
 from seatrace.kit.promql import (
+    absent_label,
     buckets,
     count_by,
     equal,
@@ -87,7 +88,7 @@ def _glance(view: View) -> Row:
 
 def _sdk(view: View) -> Row:
     processed, exported = series(external.SPANS_PROCESSED), series(external.SPANS_EXPORTED)
-    failed, fine = present(label.ERROR_TYPE), equal(label.ERROR_TYPE, "")
+    failed, fine = present(label.ERROR_TYPE), absent_label(label.ERROR_TYPE)
     process = ("job", "instance")
     return row(
         "In the process",

@@ -46,7 +46,7 @@ def overview(names: Conventions) -> Board:
                     "Failed calls",
                     view.failed(calls),
                     "percentunit",
-                    "Share of model calls that ended with an error, after all retries. What the program broke off itself "
+                    "Share of model calls that ended with an error, after all retries. What the program broke off "
                     "does not count.",
                 ),
                 stat(

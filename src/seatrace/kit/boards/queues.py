@@ -5,7 +5,7 @@ from __future__ import annotations
 from seatrace.emit import catalogue as metric
 from seatrace.emit import semconv as label
 from seatrace.kit.conventions import FAILED, Conventions
-from seatrace.kit.promql import buckets, equal, ratio, series
+from seatrace.kit.promql import absent_label, buckets, equal, ratio, series
 
 from .panels import Board, Row, column, graph, line, percentiles, row, table
 from .view import JOB, QUEUE, RANGE, View
@@ -54,7 +54,7 @@ def _queues(view: View) -> Row:
         ),
         graph(
             "Jobs sent",
-            line(view.rate(sent.narrowed(equal(label.ERROR_TYPE, "")), by), "sent"),
+            line(view.rate(sent.narrowed(absent_label(label.ERROR_TYPE)), by), "sent"),
             line(view.rate(sent.narrowed(FAILED), by), "failed to send"),
             unit="ops",
             description="Jobs per second.",
