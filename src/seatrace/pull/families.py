@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, ldexp
@@ -157,16 +158,16 @@ def powers_of_two(point: Any) -> Series:
     """Exponential buckets as plain ones, which a text format can carry. Buckets of a scale merge into those of a
     smaller scale without loss, and from scale 0 down each bound is a power of two: the counts are exact, and a change
     of scale moves no bound. What is not positive counts under 0."""
-    scale = point.scale
-    found: dict[float, int] = {}
+    scale, found = point.scale, Counter[int]()
     for index, count in enumerate(point.positive.bucket_counts, point.positive.offset):
         if count:
-            bound = _power((index >> scale) + 1 if scale > 0 else (index + 1) << -scale)
-            found[bound] = found.get(bound, 0) + count
-    rest = found.pop(inf, 0)
-    bounds = sorted(found)
-    not_positive = point.zero_count + sum(point.negative.bucket_counts)
-    return Series(point.sum, (0.0, *bounds), [not_positive, *(found[each] for each in bounds), rest])
+            found[index >> max(scale, 0)] += count
+    buckets = {0.0: point.zero_count + sum(point.negative.bucket_counts)}
+    for place in range(min(found) - 1, max(found) + 1) if found else ():  # the one before says where the first begins
+        bound = _power((place + 1) << max(-scale, 0))
+        buckets[bound] = buckets.get(bound, 0) + found[place]
+    rest = buckets.pop(inf, 0)
+    return Series(point.sum, tuple(buckets), [*buckets.values(), rest])
 
 
 def _power(exponent: int) -> float:
