@@ -183,8 +183,7 @@ def _exemplar(found: Any) -> str:
 
 # --- labels ---------------------------------------------------------------------------------------------------------
 
-_ESCAPES = {ord("\\"): "\\\\", ord('"'): '\\"', ord("\n"): "\\n", 0: "\ufffd"}
-"""Prometheus cannot read a NUL, in none of its formats."""
+_ESCAPES = {ord("\\"): "\\\\", ord('"'): '\\"', ord("\n"): "\\n"}
 
 
 def labels(attributes: Mapping[str, Any]) -> str:
