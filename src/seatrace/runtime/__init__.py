@@ -11,6 +11,11 @@ _PUBLIC: dict[str, str] = {
     # cache
     # semantic
     # batch and parallel
+    "BatchOverflow": "batch",
+    "BatchReport": "batch",
+    "BatchSizeMismatch": "batch",
+    "Batcher": "batch",
+    "BatcherClosed": "batch",
     # stream
     # tokens, context and summary
     # routing and structured output
