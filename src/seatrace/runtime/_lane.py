@@ -155,16 +155,17 @@ class Lane:
             if item.batch.wanted == 0 and self.may_cancel and item.batch.task is not None:
                 item.batch.task.cancel()
 
-    def settle(self, item: Item, result: Any, error: BaseException | None) -> None:
-        """Gives ``item`` its result to all who wait for it. Who submits its like from now on starts anew."""
+    def settle(self, item: Item, result: Any) -> None:
+        """Gives ``item``'s result, or the exception that it is, to all who wait for it. Who submits its like from now
+        on starts anew."""
         self._forget(item)
         for waiter in item.waiters:
             if waiter.future.done():
                 continue
-            if error is None:
-                waiter.future.set_result(result)
+            if isinstance(result, Exception):
+                waiter.future.set_exception(result)
             else:
-                waiter.future.set_exception(error)
+                waiter.future.set_result(result)
 
     def flush(self, reason: str) -> None:
         """Starts what waits now, as slots allow."""
@@ -188,7 +189,7 @@ class Lane:
         if not drain:
             for item in list(self.pending):
                 self._remove(item)
-                self.settle(item, None, error)
+                self.settle(item, error)
         self.flush("close")
         while self.running:
             await asyncio.wait([batch.task for batch in self.running if batch.task is not None])

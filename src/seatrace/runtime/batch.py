@@ -236,15 +236,18 @@ class Batcher(Generic[T, R]):
         key = None if self._key is None else _hashable(self._key(item))
         weight = 1.0 if self._weigh is None else check_number(f"weight of an item of {self.name!r}", self._weigh(item))
         if lane.full() and (key is None or key not in lane.known):
-            if self._raises:
-                signals.measure(catalogue.BATCH_REJECTIONS, 1, self._labels)
-                raise BatchOverflow(
-                    f"Batcher {self.name!r}: {self._limits.max_pending} items wait already. Submit more slowly, raise "
-                    f'max_pending or concurrency, or take overflow="wait".'
-                )
-            await lane.room()
-        self._refuse_closed()
+            await self._room(lane)
         return lane.add(item, key, weight, _nesting.get())
+
+    async def _room(self, lane: Lane) -> None:
+        if self._raises:
+            signals.measure(catalogue.BATCH_REJECTIONS, 1, self._labels)
+            raise BatchOverflow(
+                f"Batcher {self.name!r}: {self._limits.max_pending} items wait already. Submit more slowly, raise "
+                f'max_pending or concurrency, or take overflow="wait".'
+            )
+        await lane.room()
+        self._refuse_closed()
 
     def _refuse_closed(self) -> None:
         if self._closed:
@@ -284,10 +287,10 @@ class Batcher(Generic[T, R]):
                 results = await self._observed(lane, batch, waiters, run)
         except Exception as error:  # a gate's refusal
             results = [error] * len(batch.items)
-        report = self._report(lane, batch, run, sum(isinstance(each, Exception) for each in results))
+        report = self._report(lane, batch, run, results)  # first of all: a submitter's run may end with its result
         for item, result in zip(batch.items, results, strict=True):
-            lane.settle(item, *(None, result) if isinstance(result, Exception) else (result, None))
-        if self._on_batch is not None:
+            lane.settle(item, result)
+        if self._on_batch is not None and report is not None:
             try:
                 self._on_batch(report)
             except Exception as error:
@@ -345,7 +348,9 @@ class Batcher(Generic[T, R]):
         for item in batch.items:
             signals.measure(catalogue.BATCH_WAIT, batch.started - item.at, self._labels)
 
-    def _report(self, lane: Lane, batch: Batch, run: Run, failed: int) -> BatchReport:
+    def _report(self, lane: Lane, batch: Batch, run: Run, results: list[R | Exception]) -> BatchReport | None:
+        if self._on_batch is None and run.cost is None and run.input_tokens is None:
+            return None
         submitters = [
             (waiter.scope, item.weight / len(item.waiters)) for item in batch.items for waiter in item.waiters
         ]
@@ -355,7 +360,7 @@ class Batcher(Generic[T, R]):
             weight=batch.weight,
             reason=batch.reason,
             duration=lane.loop.time() - batch.started,
-            failed=failed,
+            failed=sum(isinstance(each, Exception) for each in results),
             cost=run.cost,
             shares=split(run, submitters),
         )
