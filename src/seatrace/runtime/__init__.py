@@ -16,6 +16,12 @@ _PUBLIC: dict[str, str] = {
     "BatchSizeMismatch": "batch",
     "Batcher": "batch",
     "BatcherClosed": "batch",
+    "Outcome": "_parallel",
+    "Outcomes": "_parallel",
+    "ParallelError": "_parallel",
+    "TaskTimeout": "_parallel",
+    "parallel": "_parallel",
+    "parallel_sync": "_parallel",
     # stream
     # tokens, context and summary
     # routing and structured output
