@@ -23,6 +23,10 @@ _PUBLIC: dict[str, str] = {
     "parallel": "_parallel",
     "parallel_sync": "_parallel",
     # stream
+    "AsyncBufferedStream": "stream",
+    "BufferedStream": "stream",
+    "Piece": "stream",
+    "observe_stream": "stream",
     # tokens, context and summary
     # routing and structured output
     # cost, budget and anomaly
