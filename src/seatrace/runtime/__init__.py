@@ -28,6 +28,9 @@ _PUBLIC: dict[str, str] = {
     "Piece": "stream",
     "observe_stream": "stream",
     # tokens, context and summary
+    "TokenEstimate": "tokens",
+    "calibrate_tokens": "tokens",
+    "count_tokens": "tokens",
     # routing and structured output
     # cost, budget and anomaly
     # pool
