@@ -28,9 +28,12 @@ _PUBLIC: dict[str, str] = {
     "Piece": "stream",
     "observe_stream": "stream",
     # tokens, context and summary
+    "ContextTooSmall": "context",
+    "Fit": "context",
     "TokenEstimate": "tokens",
     "calibrate_tokens": "tokens",
     "count_tokens": "tokens",
+    "fit_messages": "context",
     # routing and structured output
     # cost, budget and anomaly
     # pool
