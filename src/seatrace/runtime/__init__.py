@@ -30,6 +30,9 @@ _PUBLIC: dict[str, str] = {
     # tokens, context and summary
     "ContextTooSmall": "context",
     "Fit": "context",
+    "HistorySummarizer": "summary",
+    "Summarized": "summary",
+    "SummaryError": "summary",
     "TokenEstimate": "tokens",
     "calibrate_tokens": "tokens",
     "count_tokens": "tokens",

@@ -268,7 +268,7 @@ class _Fitting:
         def size(text: str) -> int:
             return self._counter.estimate(self._counter.count(text)).high
 
-        return lambda text: _shortened(text, most, size, self._stub)
+        return lambda text: shortened(text, most, size, self._stub)
 
     def _holds(self, total: Tally) -> bool:
         return self._counter.estimate(total).high <= self._budget
@@ -300,7 +300,7 @@ def _has_mark(message: Message) -> bool:
     return any(hasattr(part := plain(each), "get") and part.get("cache_control") for each in parts)
 
 
-def _shortened(text: str, most: int, size: Callable[[str], int], stub: str) -> str:
+def shortened(text: str, most: int, size: Callable[[str], int], stub: str) -> str:
     """``text`` without its middle, ``most`` tokens long at most; without all of it where that is too little."""
     whole = size(text)
     if whole <= most:
