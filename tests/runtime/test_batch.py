@@ -618,7 +618,7 @@ def test_one_span_with_links_to_its_callers_and_all_metrics() -> None:
         assert first.parent is None
         assert first.attributes == {
             "seatrace.batch.name": "embed",
-            "seatrace.batch.items": 2,
+            "messaging.batch.message_count": 2,
             "seatrace.flush.reason": "size",
             "seatrace.run.model_calls": 0,
         }

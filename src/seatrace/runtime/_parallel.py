@@ -19,7 +19,8 @@ from typing import Any, Generic, Literal, TypeVar, cast
 from seatrace.core import signals
 from seatrace.core.record import Call
 from seatrace.core.step import Step
-from seatrace.emit import catalogue, semconv
+from seatrace.emit import semconv
+from seatrace.emit.catalogue import patterns
 from seatrace.errors import ConfigError, SeatraceError
 
 from ._options import check_choice, check_count, check_number
@@ -286,14 +287,14 @@ class _Watch(Generic[R]):
         """Tells the metrics."""
         elapsed = self._clock() - self._started
         outcomes = self._all_outcomes()
-        signals.measure(catalogue.PARALLEL_WIDTH, len(outcomes), self._labels)
+        signals.measure(patterns.PARALLEL_WIDTH, len(outcomes), self._labels)
         for each in outcomes:
-            signals.measure(catalogue.PARALLEL_TASKS, 1, {**self._labels, semconv.PARALLEL_OUTCOME: each.status})
+            signals.measure(patterns.PARALLEL_TASKS, 1, {**self._labels, semconv.PARALLEL_OUTCOME: each.status})
         if outcomes:
-            signals.measure(catalogue.PARALLEL_DURATION, elapsed, self._labels)
+            signals.measure(patterns.PARALLEL_DURATION, elapsed, self._labels)
         if elapsed > 0 and outcomes:
             worked = sum(each.duration for each in outcomes)
-            signals.measure(catalogue.PARALLEL_SPEEDUP, worked / elapsed, self._labels)
+            signals.measure(patterns.PARALLEL_SPEEDUP, worked / elapsed, self._labels)
 
     def finish(self) -> Outcomes[R]:
         """The outcomes, or what is raised in their place."""

@@ -9,7 +9,8 @@ from time import perf_counter_ns
 from seatrace.core import pipeline, signals
 from seatrace.core.record import Call
 from seatrace.core.step import Step
-from seatrace.emit import catalogue, semconv
+from seatrace.emit import semconv
+from seatrace.emit.catalogue import patterns
 
 
 class StreamWatch:
@@ -103,12 +104,12 @@ class StreamWatch:
     def _measure(self, call: Call) -> None:
         labels = self._labels
         if call.time_to_first_chunk is not None:
-            signals.measure(catalogue.STREAM_TIME_TO_FIRST_CHUNK, call.time_to_first_chunk, labels)
+            signals.measure(patterns.STREAM_TIME_TO_FIRST_CHUNK, call.time_to_first_chunk, labels)
         outcome = {**labels, semconv.STREAM_OUTCOME: self.outcome}
-        signals.measure(catalogue.STREAM_DURATION, call.duration, outcome)
-        signals.measure(catalogue.STREAM_STALLS, self.stalls, labels)
-        signals.measure(catalogue.STREAM_CHUNKS, self.chunks, {**labels, semconv.STREAM_DIRECTION: "in"})
+        signals.measure(patterns.STREAM_DURATION, call.duration, outcome)
+        signals.measure(patterns.STREAM_STALLS, self.stalls, labels)
+        signals.measure(patterns.STREAM_CHUNKS, self.chunks, {**labels, semconv.STREAM_DIRECTION: "in"})
         if self.pieces:
-            signals.measure(catalogue.STREAM_CHUNKS, self.pieces, {**labels, semconv.STREAM_DIRECTION: "out"})
+            signals.measure(patterns.STREAM_CHUNKS, self.pieces, {**labels, semconv.STREAM_DIRECTION: "out"})
         for reason, count in self.flushes.items():
-            signals.measure(catalogue.STREAM_FLUSHES, count, {**labels, semconv.FLUSH_REASON: reason})
+            signals.measure(patterns.STREAM_FLUSHES, count, {**labels, semconv.FLUSH_REASON: reason})

@@ -19,7 +19,8 @@ from seatrace.core import context, guard, signals
 from seatrace.core.context import Run
 from seatrace.core.record import Call
 from seatrace.core.step import Step
-from seatrace.emit import catalogue, semconv
+from seatrace.emit import semconv
+from seatrace.emit.catalogue import patterns
 from seatrace.errors import ConfigError, SeatraceError
 
 from ._bill import BatchReport, Share, common_scope, split
@@ -212,12 +213,12 @@ class Batcher(Generic[T, R]):
 
     def readings(self) -> Iterable[tuple[Any, float, signals.Attributes]]:
         """For :func:`seatrace.core.signals.register`."""
-        return [(catalogue.BATCH_PENDING, self.pending, self._labels)]
+        return [(patterns.BATCH_PENDING, self.pending, self._labels)]
 
     def zeros(self) -> Iterable[tuple[Any, signals.Attributes]]:
         """For :func:`seatrace.core.signals.register`."""
-        flushes = [(catalogue.BATCH_FLUSHES, {**self._labels, semconv.FLUSH_REASON: each}) for each in _REASONS]
-        return [(catalogue.BATCH_REJECTIONS, self._labels), *flushes]
+        flushes = [(patterns.BATCH_FLUSHES, {**self._labels, semconv.FLUSH_REASON: each}) for each in _REASONS]
+        return [(patterns.BATCH_REJECTIONS, self._labels), *flushes]
 
     # --- taking items -------------------------------------------------------------------------------------------------
 
@@ -241,7 +242,7 @@ class Batcher(Generic[T, R]):
 
     async def _room(self, lane: Lane) -> None:
         if self._raises:
-            signals.measure(catalogue.BATCH_REJECTIONS, 1, self._labels)
+            signals.measure(patterns.BATCH_REJECTIONS, 1, self._labels)
             raise BatchOverflow(
                 f"Batcher {self.name!r}: {self._limits.max_pending} items wait already. Submit more slowly, raise "
                 f'max_pending or concurrency, or take overflow="wait".'
@@ -307,7 +308,7 @@ class Batcher(Generic[T, R]):
                 attributes={
                     **self._labels,
                     semconv.FLUSH_REASON: batch.reason,
-                    semconv.BATCH_ITEMS: len(batch.items),
+                    semconv.MESSAGING_BATCH_COUNT: len(batch.items),
                 },
             )
         )
@@ -331,7 +332,7 @@ class Batcher(Generic[T, R]):
                 step.call.attributes[semconv.RUN_COST] = run.cost
             step.end(error)
             labels = self._labels if error is None else {**self._labels, semconv.ERROR_TYPE: type(error).__qualname__}
-            signals.measure(catalogue.BATCH_DURATION, lane.loop.time() - batch.started, labels)
+            signals.measure(patterns.BATCH_DURATION, lane.loop.time() - batch.started, labels)
 
     def _deeper(self, waiters: list[Waiter]) -> dict[Any, int]:
         """For this batch's own function: how deep it is, by whoever of its submitters is deepest."""
@@ -343,10 +344,10 @@ class Batcher(Generic[T, R]):
         return depths
 
     def _measure_start(self, batch: Batch) -> None:
-        signals.measure(catalogue.BATCH_SIZE, len(batch.items), self._labels)
-        signals.measure(catalogue.BATCH_FLUSHES, 1, {**self._labels, semconv.FLUSH_REASON: batch.reason})
+        signals.measure(patterns.BATCH_SIZE, len(batch.items), self._labels)
+        signals.measure(patterns.BATCH_FLUSHES, 1, {**self._labels, semconv.FLUSH_REASON: batch.reason})
         for item in batch.items:
-            signals.measure(catalogue.BATCH_WAIT, batch.started - item.at, self._labels)
+            signals.measure(patterns.BATCH_WAIT, batch.started - item.at, self._labels)
 
     def _report(self, lane: Lane, batch: Batch, run: Run, results: list[R | Exception]) -> BatchReport | None:
         if self._on_batch is None and run.cost is None and run.input_tokens is None:

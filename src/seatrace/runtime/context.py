@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
 from seatrace.core import signals
-from seatrace.emit import catalogue, semconv
+from seatrace.emit import semconv
+from seatrace.emit.catalogue import patterns
 from seatrace.errors import ConfigError, SeatraceError
 
 from ._contents import plain
@@ -318,7 +319,7 @@ def shortened(text: str, most: int, size: Callable[[str], int], stub: str) -> st
 
 def _measure(fit: Fit[Any], count: int) -> None:
     for stage, tokens in (("before", fit.tokens_before), ("after", fit.tokens_after)):
-        signals.measure(catalogue.CONTEXT_TOKENS, tokens.n, {semconv.CONTEXT_STAGE: stage})
+        signals.measure(patterns.CONTEXT_TOKENS, tokens.n, {semconv.CONTEXT_STAGE: stage})
     actions = {
         "kept": count - len(fit.dropped) - len(fit.truncated),
         "dropped": len(fit.dropped),
@@ -326,4 +327,4 @@ def _measure(fit: Fit[Any], count: int) -> None:
     }
     for action, number in actions.items():
         if number:
-            signals.measure(catalogue.CONTEXT_MESSAGES, number, {semconv.CONTEXT_ACTION: action})
+            signals.measure(patterns.CONTEXT_MESSAGES, number, {semconv.CONTEXT_ACTION: action})

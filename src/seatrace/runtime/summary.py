@@ -19,7 +19,8 @@ from seatrace.core import context, pipeline, signals
 from seatrace.core.context import Run, Scope
 from seatrace.core.record import Call
 from seatrace.core.step import Step
-from seatrace.emit import catalogue, semconv
+from seatrace.emit import semconv
+from seatrace.emit.catalogue import patterns
 from seatrace.errors import ConfigError, SeatraceError
 
 from ._bill import split
@@ -241,12 +242,12 @@ class HistorySummarizer:
         return returned.strip()
 
     def _tell(self, result: str, plan: _Plan[Any], costs: dict[str, float], scope: Scope, run: Run) -> None:
-        signals.measure(catalogue.CONTEXT_SUMMARIES, 1, {semconv.SUMMARY_RESULT: result})
+        signals.measure(patterns.CONTEXT_SUMMARIES, 1, {semconv.SUMMARY_RESULT: result})
         if result == "created":
             count = len(plan.story.places(plan.known_until, plan.until))
-            signals.measure(catalogue.CONTEXT_MESSAGES, count, {semconv.CONTEXT_ACTION: "summarized"})
+            signals.measure(patterns.CONTEXT_MESSAGES, count, {semconv.CONTEXT_ACTION: "summarized"})
         for model, cost in costs.items():
-            signals.measure(catalogue.CONTEXT_SUMMARY_COST, cost, {semconv.REQUEST_MODEL: model})
+            signals.measure(patterns.CONTEXT_SUMMARY_COST, cost, {semconv.REQUEST_MODEL: model})
         split(run, [(scope, 1.0)])
 
 
@@ -276,7 +277,7 @@ class _Plan(Generic[M]):
             result = "failed"
         elif result == "whole" and summary is not None:
             result = "reused"
-            signals.measure(catalogue.CONTEXT_SUMMARIES, 1, {semconv.SUMMARY_RESULT: result})
+            signals.measure(patterns.CONTEXT_SUMMARIES, 1, {semconv.SUMMARY_RESULT: result})
         told = None if summary is None else self._message(summary, until)
         messages = self.story.from_place(until, told)
         after = self.story.estimate(until, told)

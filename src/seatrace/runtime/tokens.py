@@ -17,7 +17,8 @@ from typing import Any
 
 from seatrace.core import pipeline, signals
 from seatrace.core.record import Call
-from seatrace.emit import catalogue, semconv
+from seatrace.emit import semconv
+from seatrace.emit.catalogue import patterns
 
 from ._contents import Media, contents
 from ._tokenizers import Tokenizer, is_openai, tokenizer_for
@@ -267,7 +268,7 @@ def _compare(counter: Counter, total: Tally, call: Call) -> None:
         return
     estimate = counter.estimate(total)
     attributes = {semconv.PROVIDER_NAME: call.provider or "", semconv.REQUEST_MODEL: call.request_model or ""}
-    signals.measure(catalogue.TOKEN_ESTIMATE_ERROR, estimate.n / counted, attributes)
+    signals.measure(patterns.TOKEN_ESTIMATE_ERROR, estimate.n / counted, attributes)
     words = counted - total.ruled
     if estimate.method in ("heuristic", "calibrated") and total.words > 0 and words > 0 and total.ruled < total.words:
         calibration.learn(call.provider, call.request_model, words / total.words)
