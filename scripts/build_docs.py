@@ -26,6 +26,7 @@ from seatrace.config import Config
 from seatrace.emit import catalogue
 from seatrace.emit.metrics import FAULT_STAGES
 from seatrace.errors import ConfigError
+from seatrace.kit import boards, lint
 from seatrace.kit.rules import Alert, groups
 from seatrace.kit.rules.rule import lines, spaced
 from seatrace.kit.rules.thresholds import known
@@ -96,7 +97,7 @@ def hosts() -> str:
 
 _BUCKETS = {
     value: name.removesuffix("_LEGACY")
-    for name, value in vars(catalogue).items()
+    for name, value in vars(catalogue.metric).items()
     if isinstance(value, tuple) and value and isinstance(value[0], float)
 }
 
@@ -140,6 +141,42 @@ def buckets() -> str:
 def stages() -> str:
     """The label values of ``seatrace.faults``."""
     return code(FAULT_STAGES)
+
+
+# --- boards ---------------------------------------------------------------------------------------------------------
+
+_PICTURES = {"stat": "number", "timeseries": "graph", "heatmap": "heatmap", "table": "table", "bargauge": "bars"}
+
+
+def board_list() -> str:
+    """The boards and what they answer."""
+    rows = [
+        (f"[{each.title}](#{_anchor(each.title)})", f"`{each.uid}`", each.description, str(len(each.panels)))
+        for each in boards.boards()
+    ]
+    return table(("Board", "uid", "What it answers", "Panels"), rows)
+
+
+def panel_list() -> str:
+    """The panels of every board."""
+    parts = []
+    for each in boards.boards():
+        rows = [
+            (panel.title if place else f"**{row.title}**<br>{panel.title}", _PICTURES[panel.kind], panel.description)
+            for row in each.rows
+            for place, panel in enumerate(row.panels)
+        ]
+        parts.append(f"### {each.title}\n\n{table(('Panel', 'Kind', 'What'), rows)}")
+    return "\n\n".join(parts)
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def lint_rules() -> str:
+    """What boards keep to."""
+    return table(("Rule", "What"), ((f"`{name}`", what) for name, what in lint.RULES.items()))
 
 
 # --- settings -------------------------------------------------------------------------------------------------------
@@ -224,6 +261,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "base attributes": base,
     "buckets": buckets,
     "fault stages": stages,
+    "boards": board_list,
+    "panels": panel_list,
+    "lint rules": lint_rules,
     "configuration": configuration,
     "alerts": alerts,
     "thresholds": thresholds,

@@ -17,7 +17,7 @@ from rich.text import Text
 from seatrace.errors import SeatraceError
 from seatrace.version import __version__
 
-from . import rules
+from . import dashboards, rules
 from .complaint import complain
 from .program import Program
 
@@ -29,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+app.add_typer(dashboards.app, name="dashboards")
 app.add_typer(rules.app, name="rules")
 
 _NON_TERMINAL_WIDTH = 100

@@ -45,6 +45,7 @@ FAULT_STAGES = (
     "annotate a span",
     "link a span",
     "carry a context",
+    "serve metrics",
 )
 """The closed label set of ``seatrace.faults``: these counters start at zero."""
 
