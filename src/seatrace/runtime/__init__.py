@@ -64,6 +64,11 @@ _PUBLIC: dict[str, str] = {
     "count_tokens": "tokens",
     "fit_messages": "context",
     # routing and structured output
+    "Choice": "routing",
+    "ModelOption": "routing",
+    "ModelSelector": "routing",
+    "NoModelError": "routing",
+    "RouteRequest": "routing",
     # cost, budget and anomaly
     # pool
     # jobs
