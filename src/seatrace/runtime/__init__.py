@@ -21,10 +21,17 @@ if TYPE_CHECKING:
     from .context import ContextTooSmall as ContextTooSmall
     from .context import Fit as Fit
     from .context import fit_messages as fit_messages
+    from .routing import Choice as Choice
+    from .routing import ModelOption as ModelOption
+    from .routing import ModelSelector as ModelSelector
+    from .routing import NoModelError as NoModelError
+    from .routing import RouteRequest as RouteRequest
     from .stream import AsyncBufferedStream as AsyncBufferedStream
     from .stream import BufferedStream as BufferedStream
     from .stream import Piece as Piece
     from .stream import observe_stream as observe_stream
+    from .structured import OutputInvalid as OutputInvalid
+    from .structured import StructuredOutput as StructuredOutput
     from .summary import HistorySummarizer as HistorySummarizer
     from .summary import Summarized as Summarized
     from .summary import SummaryError as SummaryError
@@ -64,6 +71,13 @@ _PUBLIC: dict[str, str] = {
     "count_tokens": "tokens",
     "fit_messages": "context",
     # routing and structured output
+    "Choice": "routing",
+    "ModelOption": "routing",
+    "ModelSelector": "routing",
+    "NoModelError": "routing",
+    "OutputInvalid": "structured",
+    "RouteRequest": "routing",
+    "StructuredOutput": "structured",
     # cost, budget and anomaly
     # pool
     # jobs
