@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
@@ -63,7 +63,7 @@ class Ask:
     """May be a coroutine function where the program is asynchronous."""
     near: Callable[[], Flow[Near | None]] | None = None
     """Looks for something similar, after there was nothing equal."""
-    made: Callable[[Any, Entry | None], None] = lambda value, entry: None
+    made: Callable[[Any, Entry | None], Flow[None]] | None = None
     """Is shown an answer just made, and the entry where it is kept."""
 
 
@@ -130,6 +130,8 @@ class Engine:
         self._leases: Leases | None = store if single_flight and hasattr(store, "acquire") else None  # type: ignore[assignment]
         self._chance = chance
         self._flights: Flights[Outcome] = Flights()
+        self.forked: Sequence[Callable[[], None]] = ()
+        """What else is to be done after a fork, in the child."""
         self._refreshing = 0
         self._resting_until = 0.0
         alive.add(self)
@@ -289,7 +291,8 @@ class Engine:
         outcome.value = value
         try:
             outcome.entry = self._entry(ask, outcome, made, seconds)
-            ask.made(value, outcome.entry)
+            if ask.made is not None:
+                yield from ask.made(value, outcome.entry)
         except Exception as error:
             guard.fault("keep an answer", error)
         return outcome.entry
@@ -460,8 +463,8 @@ class Engine:
         self._refreshing = 0
         self.telemetry.after_fork()
         fork = getattr(self.store, "after_fork", None)
-        if fork is not None:
-            fork()
+        for each in self.forked if fork is None else (fork, *self.forked):
+            each()
 
 
 def _after_fork() -> None:
