@@ -245,22 +245,19 @@ class Engine:
             self._flights.land(flight, outcome)
 
     def _make(self, ask: Ask, flight: Flight[Outcome]) -> Flow[Outcome]:
+        lease, waited = yield from self._take_lease(ask)
         # Somebody may have kept it between our look and our turn.
         old, failed = yield Io(lambda: self._read(ask.key), self.store.blocking)
+        served = None
         if old is not None and self.store.clock() < old.fresh_until:
-            served = yield from self._served(ask, old, "hit")
-            if served is not None:
-                return served
-        near = None if ask.near is None else (yield from ask.near())
-        if near is not None:
-            served = yield from self._served(ask, near.entry, "hit", attributes=near.attributes)
-            if served is not None:
-                return served
-        lease, theirs = yield from self._take_lease(ask)
-        if theirs is not None:
-            served = yield from self._served(ask, theirs, "coalesced")
-            if served is not None:
-                return served
+            served = yield from self._served(ask, old, "coalesced" if waited else "hit")
+        elif ask.near is not None:
+            near = yield from ask.near()
+            if near is not None:
+                served = yield from self._served(ask, near.entry, "hit", attributes=near.attributes)
+        if served is not None:
+            yield Io(lambda: self._give_back(ask.key, lease), self.store.blocking and lease is not None)
+            return served
         outcome = Outcome("error" if failed else "miss", looked=perf_counter_ns())
         try:
             entry = yield from self._call(ask, outcome)
@@ -415,24 +412,25 @@ class Engine:
         if leases is not None and lease is not None:
             self._attempt(lambda: leases.release(key, lease), None)
 
-    def _take_lease(self, ask: Ask) -> Flow[tuple[str | None, Entry | None]]:
-        """The right to make the call, or what another process has made meanwhile. Neither where the store is down, or
-        the other one takes too long: then everybody helps themselves."""
-        leases = self._leases
+    def _take_lease(self, ask: Ask) -> Flow[tuple[str | None, bool]]:
+        """The right to make the call, and whether another process had it before. ``None`` where the store is down, where
+        there is an answer by now, or where the other one takes too long: then everybody helps themselves."""
+        leases, waited = self._leases, False
         if leases is None:
-            return None, None
+            return None, waited
         until, pause = monotonic() + self._lease, _POLL[0]
         while True:
             lease, failed = yield Io(
                 lambda: self._attempt(lambda: leases.acquire(ask.key, self._lease), None), self.store.blocking
             )
             if lease is not None or failed or monotonic() >= until:
-                return lease, None
+                return lease, waited
+            waited = True
             yield Sleep(pause * (0.5 + self._chance()))
             pause = min(pause * 1.5, _POLL[1])
             entry, failed = yield Io(lambda: self._read(ask.key), self.store.blocking)
             if failed or (entry is not None and self.store.clock() < entry.fresh_until):
-                return None, entry
+                return None, waited
 
     # --- by hand ----------------------------------------------------------------------------------------------------
 
