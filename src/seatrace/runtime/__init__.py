@@ -38,11 +38,46 @@ if TYPE_CHECKING:
     from .tokens import TokenEstimate as TokenEstimate
     from .tokens import calibrate_tokens as calibrate_tokens
     from .tokens import count_tokens as count_tokens
+    # cache
+    from .cache import CachePolicy as CachePolicy
+    from .cache import CacheStats as CacheStats
+    from .cache import MemoryStore as MemoryStore
+    from .cache import RedisStore as RedisStore
+    from .cache import RequestKey as RequestKey
+    from .cache import ResponseCache as ResponseCache
+    from .cache import SqliteStore as SqliteStore
+    from .cache import ToolCache as ToolCache
+    from .cache import UnkeyableError as UnkeyableError
+    from .cache import cached_tool as cached_tool
+    from .cache import tool_cache as tool_cache
+
+    # semantic
+    from .semantic import Calibration as Calibration
+    from .semantic import Lookup as Lookup
+    from .semantic import SemanticCache as SemanticCache
+    from .semantic import Verdicts as Verdicts
+    from .semantic import lexical_guard as lexical_guard
 
 _PUBLIC: dict[str, str] = {
     # perf
     # cache
+    "CachePolicy": "cache",
+    "CacheStats": "cache",
+    "MemoryStore": "cache",
+    "RedisStore": "cache",
+    "RequestKey": "cache",
+    "ResponseCache": "cache",
+    "SqliteStore": "cache",
+    "ToolCache": "cache",
+    "UnkeyableError": "cache",
+    "cached_tool": "cache",
+    "tool_cache": "cache",
     # semantic
+    "Calibration": "semantic",
+    "Lookup": "semantic",
+    "SemanticCache": "semantic",
+    "Verdicts": "semantic",
+    "lexical_guard": "semantic",
     # batch and parallel
     "BatchOverflow": "batch",
     "BatchReport": "batch",
