@@ -45,6 +45,8 @@ FAULT_STAGES = (
     "annotate a span",
     "link a span",
     "carry a context",
+    "ask a budget's rule",
+    "reach a budget's store",
 )
 """The closed label set of ``seatrace.faults``: these counters start at zero."""
 
