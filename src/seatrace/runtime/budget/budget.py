@@ -159,6 +159,8 @@ class Budget:
             names.BUDGET_UNIT: self.unit,
             names.BUDGET_WINDOW: self.window.text,
         }
+        if not self.scope:
+            self.saw(self.account({})[1], Answer(0, 0))
         signals.register(self)
 
     # --- what the program does ----------------------------------------------------------------------------------------
@@ -265,7 +267,10 @@ class Budget:
         if self.window.is_run:
             return
         seen = self._seen
+        first = not seen
         seen[account.scope] = (account, answer)
+        if first:
+            signals.register(self)  # again: now that there is something to read
         if len(seen) > _SEEN_LIMIT:
             seen.pop(next(iter(seen.copy())), None)
 

@@ -129,6 +129,8 @@ class _Slot:
         return piece is not None and (not account.pieces or abs(piece - account.piece) < account.pieces)
 
     def spend(self, account: Account, amount: int) -> None:
+        if not amount:
+            return
         self.pieces[account.piece] = self.pieces.get(account.piece, 0) + amount
         while len(self.pieces) > 4 * account.pieces + 1:  # after jumps of the clock
             del self.pieces[min(self.pieces, key=lambda piece: -abs(piece - account.piece))]
@@ -187,7 +189,7 @@ class MemoryStore:
                 return Answer(
                     after, slot.reserved, before=used, refused=slot.refused(account), oldest=slot.oldest(account)
                 )
-            return Answer(used, slot.reserved, refused=slot.refused(account), oldest=slot.oldest(account))
+            return Answer(used, slot.reserved, before=used, refused=slot.refused(account), oldest=slot.oldest(account))
 
     def _reserve(self, slot: _Slot, command: Reserve, used: int, now: float) -> Answer:
         oldest = slot.oldest(command.account)
