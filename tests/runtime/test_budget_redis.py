@@ -69,7 +69,7 @@ def test_both_stores_answer_the_same(redis_url: str, pieces: int) -> None:
     @given(COMMANDS)
     @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
     def check(commands: list[Any]) -> None:
-        account = Account("same", str(next(runs)), "slot", pieces, 100, 60.0)
+        account = Account("same", str(next(runs)), "slot", pieces, 100 if pieces else 0, 60.0)
         held: dict[str, tuple[str, int]] = {}
         for number, (what, *rest) in enumerate(commands):
             command: Any = Read(account)
