@@ -4,7 +4,26 @@ without telemetry and is observable with it (:mod:`seatrace.core.signals`)."""
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    # perf
+    # cache
+    # semantic
+    # batch and parallel
+    # stream
+    # tokens, context and summary
+    # routing and structured output
+    # cost, budget and anomaly
+    # pool
+    from .pool import AgentPool as AgentPool
+    from .pool import Ejection as Ejection
+    from .pool import PoolClosed as PoolClosed
+    from .pool import PoolError as PoolError
+    from .pool import PoolFull as PoolFull
+    from .pool import PoolStats as PoolStats
+    from .pool import PoolTimeout as PoolTimeout
+    # jobs
 
 _PUBLIC: dict[str, str] = {
     # perf
@@ -16,6 +35,13 @@ _PUBLIC: dict[str, str] = {
     # routing and structured output
     # cost, budget and anomaly
     # pool
+    "AgentPool": "pool",
+    "Ejection": "pool",
+    "PoolClosed": "pool",
+    "PoolError": "pool",
+    "PoolFull": "pool",
+    "PoolStats": "pool",
+    "PoolTimeout": "pool",
     # jobs
 }
 
