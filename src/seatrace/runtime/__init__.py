@@ -7,15 +7,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    # perf
-    # cache
-    # semantic
-    # batch and parallel
-    # stream
-    # tokens, context and summary
-    # routing and structured output
-    # cost, budget and anomaly
-    # pool
+    from .jobs import Attempt as Attempt
+    from .jobs import Backoff as Backoff
+    from .jobs import Counts as Counts
+    from .jobs import DeadLetter as DeadLetter
+    from .jobs import Discard as Discard
+    from .jobs import InvalidPayload as InvalidPayload
+    from .jobs import Job as Job
+    from .jobs import JobCancelled as JobCancelled
+    from .jobs import JobCostExceeded as JobCostExceeded
+    from .jobs import JobDead as JobDead
+    from .jobs import JobError as JobError
+    from .jobs import JobNotFound as JobNotFound
+    from .jobs import JobState as JobState
+    from .jobs import Queue as Queue
+    from .jobs import QueueError as QueueError
+    from .jobs import QueueFull as QueueFull
+    from .jobs import QueueUnavailable as QueueUnavailable
+    from .jobs import ResultTimeout as ResultTimeout
+    from .jobs import Worker as Worker
+    from .jobs import current_attempt as current_attempt
     from .pool import AgentPool as AgentPool
     from .pool import Ejection as Ejection
     from .pool import PoolClosed as PoolClosed
@@ -23,7 +34,6 @@ if TYPE_CHECKING:
     from .pool import PoolFull as PoolFull
     from .pool import PoolStats as PoolStats
     from .pool import PoolTimeout as PoolTimeout
-    # jobs
 
 _PUBLIC: dict[str, str] = {
     # perf
@@ -43,6 +53,26 @@ _PUBLIC: dict[str, str] = {
     "PoolStats": "pool",
     "PoolTimeout": "pool",
     # jobs
+    "Attempt": "jobs",
+    "Backoff": "jobs",
+    "Counts": "jobs",
+    "DeadLetter": "jobs",
+    "Discard": "jobs",
+    "InvalidPayload": "jobs",
+    "Job": "jobs",
+    "JobCancelled": "jobs",
+    "JobCostExceeded": "jobs",
+    "JobDead": "jobs",
+    "JobError": "jobs",
+    "JobNotFound": "jobs",
+    "JobState": "jobs",
+    "Queue": "jobs",
+    "QueueError": "jobs",
+    "QueueFull": "jobs",
+    "QueueUnavailable": "jobs",
+    "ResultTimeout": "jobs",
+    "Worker": "jobs",
+    "current_attempt": "jobs",
 }
 
 __all__ = sorted(_PUBLIC)
