@@ -69,8 +69,8 @@ def open_backend(url: str) -> Backend:
     ``memory://``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``, ``bullmq+redis://host:6379/0``. A taskiq
     broker is an object: ``TaskiqBackend(broker, ledger="redis://…")``.
     """
-    scheme, _, rest = url.partition("://")
-    if scheme == "memory" and not rest:
+    scheme, separator, rest = url.partition("://")
+    if scheme == "memory" and separator and not rest:
         from .sqlite import SqliteBackend
 
         return SqliteBackend(None)
@@ -83,6 +83,6 @@ def open_backend(url: str) -> Backend:
 
         return BullmqBackend(url.removeprefix("bullmq+"))
     raise ConfigError(
-        "backend: expected memory://, sqlite:///file.db, bullmq+redis://host:port/db, or a backend object such as "
-        f"TaskiqBackend(broker, ledger=...), got {scheme}://…"
+        "expected memory://, sqlite:///file.db, bullmq+redis://host:port/db, or a backend object such as "
+        f"TaskiqBackend(broker, ledger=...), got one that begins with {scheme!r}"
     )

@@ -172,7 +172,7 @@ class Worker:
             if self._stopping:
                 return
             try:
-                delivery = await self._take(_SHORT if until_empty and not tasks else _WAIT)
+                delivery = await self._take(_SHORT if until_empty else _WAIT)
                 pause = 0.1
                 self._told_unavailable = False
                 if delivery is None and until_empty and not tasks and await self._empty():
