@@ -112,9 +112,7 @@ async def test_a_store_that_is_away_says_so_and_comes_back(path: str, tmp_path: 
     await queue.close()
 
 
-async def test_a_worker_outlives_a_store_that_is_away(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_worker_outlives_a_store_that_is_away(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / "mount"
     queue = Queue("agents", f"sqlite:///{folder}/jobs.db")
     async with Worker(queue, echo):

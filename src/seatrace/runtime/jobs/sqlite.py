@@ -22,6 +22,7 @@ from .clockwatch import ClockWatch
 from .engine import Engine
 from .errors import QueueFull, QueueUnavailable
 from .record import Bill, Counts, Delivery, Envelope, JobState, Renewal, Status, Verdict
+from .waiters import Nudges, Waiters
 
 _BUSY = 5.0
 """Seconds that a transaction waits for one of another process."""
@@ -77,9 +78,9 @@ class SqliteBackend:
         self._clock = clock
         self._watch = ClockWatch(clock, steady)
         self._open: sqlite3.Connection | None = None
-        self._news: dict[str, asyncio.Event] = {}
-        self._nudges: dict[str, int] = {}
-        self._waiters: dict[str, set[asyncio.Future[None]]] = {}
+        self._news = Waiters()
+        self._settled = Waiters()
+        self._nudges = Nudges()
 
     # --- sending ------------------------------------------------------------------------------------------------------
 
@@ -106,31 +107,26 @@ class SqliteBackend:
             if not new:
                 known = db.execute("SELECT id FROM jobs WHERE queue = ? AND key = ?", (queue, envelope.key)).fetchone()
                 return known[0] if known is not None and known[0] != envelope.id else None
-        self._tell(queue)
+        self._news.tell(queue)
         return None
 
     # --- working ------------------------------------------------------------------------------------------------------
 
     async def take(self, queue: str, lease: float, wait: float) -> Delivery | None:
-        loop, nudges = asyncio.get_running_loop(), self._nudges.get(queue, 0)
+        loop, nudges = asyncio.get_running_loop(), self._nudges.count(queue)
         deadline = loop.time() + wait
         while True:
-            news = self._news.setdefault(queue, asyncio.Event())
-            news.clear()
             found = self._take(queue, lease)
             left = deadline - loop.time()
-            if found is not None or left <= 0 or self._nudges.get(queue, 0) != nudges:
+            if found is not None or left <= 0 or self._nudges.count(queue) != nudges:
                 return found
-            try:
-                await asyncio.wait_for(news.wait(), min(left, self._poll))
-            except asyncio.TimeoutError:
-                pass
-            if self._nudges.get(queue, 0) != nudges:
+            await self._news.wait(queue, min(left, self._poll))
+            if self._nudges.count(queue) != nudges:
                 return None
 
     def nudge(self, queue: str) -> None:
-        self._nudges[queue] = self._nudges.get(queue, 0) + 1
-        self._tell(queue)
+        self._nudges.add(queue)
+        self._news.tell(queue)
 
     def _take(self, queue: str, lease: float) -> Delivery | None:
         now = self._clock()
@@ -218,8 +214,8 @@ class SqliteBackend:
                     "SELECT 1 FROM jobs WHERE id = ? AND settled = ?", (delivery.envelope.id, delivery.token)
                 ).fetchone()
                 return again is not None
-        self._tell(queue)
-        self._tell_waiters(delivery.envelope.id)
+        self._news.tell(queue)
+        self._settled.tell(delivery.envelope.id)
         return True
 
     @staticmethod
@@ -252,17 +248,7 @@ class SqliteBackend:
         return replace(JobState(*row), bills=tuple(Bill(*bill) for bill in bills))
 
     async def changed(self, queue: str, id: str, wait: float) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(id, set()).add(waiter)
-        try:
-            await asyncio.wait_for(waiter, min(wait, self._poll))
-        except asyncio.TimeoutError:
-            pass
-        finally:
-            waiters = self._waiters.get(id, set())
-            waiters.discard(waiter)
-            if not waiters:
-                self._waiters.pop(id, None)
+        await self._settled.wait(id, min(wait, self._poll))
 
     async def cancel(self, queue: str, id: str) -> bool:
         now = self._clock()
@@ -275,7 +261,7 @@ class SqliteBackend:
             asked = db.execute(
                 "UPDATE jobs SET cancelled = 1 WHERE queue = ? AND id = ? AND status = 'active'", (queue, id)
             ).rowcount
-        self._tell_waiters(id)
+        self._settled.tell(id)
         return bool(done or asked)
 
     async def dead(self, queue: str, limit: int) -> list[JobState]:
@@ -294,7 +280,7 @@ class SqliteBackend:
                 "cancelled = 0 WHERE queue = ? AND id = ? AND status = 'dead_letter'",
                 (self._clock(), queue, id),
             ).rowcount
-        self._tell(queue)
+        self._news.tell(queue)
         return bool(done)
 
     async def counts(self, queue: str) -> Counts:
@@ -360,22 +346,12 @@ class SqliteBackend:
         where = "in memory" if self._path is None else f"in {self._path!r}"
         return QueueUnavailable(f"the jobs {where} cannot be reached: {error}")
 
-    def _tell(self, queue: str) -> None:
-        news = self._news.get(queue)
-        if news is not None:
-            news.set()
-
-    def _tell_waiters(self, id: str) -> None:
-        for waiter in self._waiters.get(id, ()):
-            if not waiter.done():
-                waiter.set_result(None)
-
     def _forget(self) -> None:
         """After a fork: SQLite's connections must not be carried over, and not be closed either."""
         if self._open is not None:
             _inherited.append(self._open)
         self._open = None
-        self._news, self._nudges, self._waiters = {}, {}, {}
+        self._news, self._settled, self._nudges = Waiters(), Waiters(), Nudges()
 
 
 _inherited: list[sqlite3.Connection] = []
