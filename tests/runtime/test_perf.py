@@ -323,7 +323,19 @@ def test_the_report_is_a_table(monitor: PerformanceMonitor) -> None:
     monitor.record("agent.run", 2.0, outcome="error")
     monitor.record("parse", 0.0000125)
     lines = monitor.report().splitlines()
-    assert lines[0].split() == ["operation", "count", "errors", "rate/s", "min", "mean", "p50", "p90", "p95", "p99", "max"]
+    assert lines[0].split() == [
+        "operation",
+        "count",
+        "errors",
+        "rate/s",
+        "min",
+        "mean",
+        "p50",
+        "p90",
+        "p95",
+        "p99",
+        "max",
+    ]
     assert lines[2].split()[:3] == ["agent.run", "1,201", "0.1%"]
     assert lines[2].endswith("250 ms")
     assert "12.5 µs" in lines[3]
