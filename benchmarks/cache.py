@@ -42,7 +42,7 @@ STORE_REACH = 1.0
 HIT_REACH = 3.0
 """A whole hit, against the same by hand. Ours looks at each value for the key (numbers, text, ids), counts, and is told
 for whom it works; a key of ``json.dumps`` alone takes ``1`` and ``1.0`` for two requests."""
-LOOKUP_REACH = 2.5
+LOOKUP_REACH = 2.0
 """A hit by meaning, against the bare product with 10,000 vectors: key, choice of the best and guard come on top."""
 
 Work = Callable[[int], None]
