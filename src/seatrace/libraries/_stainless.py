@@ -62,6 +62,7 @@ class Stainless:
         if extra:
             body = {**body, **extra}
         shape.request(call, body)
+        call.request = body
         if call.request_model is None:
             call.request_model = _deployment(client, options.url)
         if line.wants_content:
