@@ -91,6 +91,7 @@ class Pipeline:
             call.conversation_id = scope.conversation
         if gates:
             _pass_gates(call)
+        call.request = None
         call.started, call.started_clock = at or (time_ns(), perf_counter_ns())
         self.emitter.begin(call)
 
