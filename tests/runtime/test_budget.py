@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -838,6 +840,17 @@ def test_counters_begin_at_zero(captured: Captured) -> None:
         "0.8": 0,
         "1": 0,
     }
+
+
+def test_the_gauges_of_scopes_are_there_from_the_first_call_on() -> None:
+    program = """
+from seatrace.runtime.budget import Budget
+from seatrace.testing import capture
+budget = Budget(3, unit="calls", scope="tenant")
+with capture() as captured, budget.reserve(tenant="acme"):
+    assert captured.total("seatrace.budget.reserved", seatrace_budget_scope="tenant=acme") == 1
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
 def test_budgets_work_while_seatrace_is_off() -> None:
