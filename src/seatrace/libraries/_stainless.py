@@ -50,11 +50,11 @@ class Stainless:
         options: Any = args[1] if len(args) > 1 else kwargs.get("options")
         if getattr(options, "method", "").lower() != "post":
             return None
-        shape = self._shape(options.url)
+        shape = self.shape(options.url)
         if shape is None:
             return None
         call = Call(shape.kind, shape.operation, self._package)
-        _, call.server_address, call.server_port, call.provider = self._server(client)
+        _, call.server_address, call.server_port, call.provider = self.server(client)
         body = options.json_data
         if not isinstance(body, Mapping):
             body = {}
@@ -73,7 +73,8 @@ class Stainless:
             options.post_parser = _before_parsing(observation, options.post_parser)
         return observation
 
-    def _shape(self, url: str) -> Shape | None:
+    def shape(self, url: str) -> Shape | None:
+        """The shape of an endpoint; ``None`` for one that is not observed."""
         shape = self._endpoints.get(url)
         if shape is not None:
             return shape
@@ -83,7 +84,8 @@ class Stainless:
                 return shape
         return None
 
-    def _server(self, client: Any) -> tuple[Any, str, int | None, str]:
+    def server(self, client: Any) -> tuple[Any, str, int | None, str]:
+        """A client's base url, its host and port, and whose they are."""
         url = client.base_url
         known = self._servers.get(id(url))
         if known is None or known[0] is not url:
