@@ -19,9 +19,9 @@ class Backend(Protocol):
     """``messaging.system`` of spans and metrics."""
     engine: Engine
 
-    async def put(self, queue: str, envelope: Envelope) -> str | None:
-        """Queues a job. Returns the id of the job that has the envelope's key already; ``None`` where this is a new
-        one. Putting the same id again changes nothing."""
+    async def put(self, queue: str, envelope: Envelope) -> tuple[str, bool]:
+        """Queues a job. Returns its id and true; or the id of the job that has the envelope's key already, and false.
+        Putting the same envelope again changes nothing."""
 
     async def take(self, queue: str, most: int, lease: float, wait: float) -> list[Delivery]:
         """The next jobs that are due, at most ``most``, leased for ``lease`` seconds. Waits up to ``wait`` seconds for

@@ -84,7 +84,7 @@ class SqliteBackend:
 
     # --- sending ------------------------------------------------------------------------------------------------------
 
-    async def put(self, queue: str, envelope: Envelope) -> str | None:
+    async def put(self, queue: str, envelope: Envelope) -> tuple[str, bool]:
         with self._writing() as db:
             held = db.execute("SELECT sum(jobs) FROM counts WHERE queue = ?", (queue,)).fetchone()[0]
             if (held or 0) >= self._max_jobs:
@@ -106,9 +106,10 @@ class SqliteBackend:
             ).rowcount
             if not new:
                 known = db.execute("SELECT id FROM jobs WHERE queue = ? AND key = ?", (queue, envelope.key)).fetchone()
-                return known[0] if known is not None and known[0] != envelope.id else None
+                id = envelope.id if known is None else known[0]
+                return id, id == envelope.id
         self._news.tell(queue)
-        return None
+        return envelope.id, True
 
     # --- working ------------------------------------------------------------------------------------------------------
 

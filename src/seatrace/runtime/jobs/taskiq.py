@@ -100,14 +100,14 @@ class TaskiqBackend:
 
     # --- sending ------------------------------------------------------------------------------------------------------
 
-    async def put(self, queue: str, envelope: Envelope) -> str | None:
+    async def put(self, queue: str, envelope: Envelope) -> tuple[str, bool]:
         said, id = await self._ledger.put(queue, envelope, self._max_jobs)
         if said == "full":
             raise QueueFull(f"queue {queue!r} holds {id} jobs, as many as it may: drain it, or raise max_jobs=")
         if said == "new":
             await self._outbox.put((queue, id, envelope.priority))
             self._keep_running("send", self._send_all)
-        return id if said == "known" and id != envelope.id else None
+        return id, id == envelope.id
 
     async def _send_all(self) -> None:
         """Sends messages one after the other, so that senders wait for the ledger alone."""
