@@ -1,4 +1,4 @@
-"""Jobs in BullMQ, the queue of many Node programs: its jobs, its locks and its sets in Redis, by its own Python package.
+"""Jobs in BullMQ, the queue of many Node programs: its jobs, its locks and its sets in Redis, by its Python package.
 
 A job is an ordinary BullMQ job: its data is the payload, so that a Node worker can do it, and what a Node program adds
 can be done here. What seatrace knows beside stands in the job's options (``seatrace``) and in fields of its hash
@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from seatrace.errors import MissingExtraError
@@ -25,9 +25,6 @@ from .errors import QueueUnavailable
 from .payload import SEALED
 from .record import Backoff, Bill, Counts, Delivery, Envelope, JobState, Renewal, Status, Verdict
 from .waiters import Nudges, Waiters
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
 
 _STATUS: dict[str, Status] = {
     "completed": "completed",
@@ -86,7 +83,7 @@ class BullmqBackend:
 
     def _forget(self) -> None:
         """Before the first use, and after a fork."""
-        self._redis: Redis | None = None
+        self._redis: Any = None
         self._lines: dict[str, _Line] = {}
         self._news, self._settled, self._nudges = Waiters(), Waiters(), Nudges()
 
@@ -166,18 +163,12 @@ class BullmqBackend:
     async def renew(self, queue: str, held: Sequence[tuple[Delivery, float | None]], lease: float) -> Renewal:
         renewal = Renewal()
         async with self._line(queue) as line:
-            refused = set(
-                await line.worker.backend.extendLocks(
-                    [delivery.envelope.id for delivery, _ in held],
-                    [delivery.token for delivery, _ in held],
-                    max(1, round(lease * 1000)),
-                )
-            )
             for delivery, cost in held:
+                id = delivery.envelope.id
                 await self._bill(line, delivery, cost)
-                if delivery.envelope.id in refused:
+                if not await line.worker.backend.extendLock(id, delivery.token, max(1, round(lease * 1000))):
                     renewal.lost.append(delivery)
-                elif await self._connection().hget(line.key(delivery.envelope.id), "seatrace:cancelled") == "1":
+                elif await self._connection().hget(line.key(id), "seatrace:cancelled") == "1":
                     renewal.cancelled.append(delivery)
         return renewal
 
@@ -187,8 +178,8 @@ class BullmqBackend:
             await self._bill(line, delivery, verdict.cost)
             if not await self._connection().eval(_MARK, 2, f"{line.key(id)}:lock", line.key(id), token):
                 # Gone to another worker; or this is the second try of a word whose answer was lost.
-                raw = await self._connection().hmget(line.key(id), "seatrace:settling", "seatrace:said")
-                return bool(raw[0] == token and await job.getState() != "active")
+                last = await self._connection().hget(line.key(id), "seatrace:settling")
+                return bool(last == token and await job.getState() != "active")
             try:
                 await self._say(line, job, token, verdict)
             except TypeError:  # BullMQ's word for a lock that is not ours any more
@@ -212,9 +203,9 @@ class BullmqBackend:
             if verdict.outcome == "released":
                 await self._connection().hincrby(line.key(job.id), "seatrace:released", 1)
             now = round(time.time() * 1000)
-            more = {"skipAttempt": verdict.outcome == "released"}
+            more: dict[str, Any] = {"skipAttempt": verdict.outcome == "released"}
             if verdict.error is not None:
-                more["fieldsToUpdate"] = {"failedReason": verdict.error}  # type: ignore[assignment]
+                more["fieldsToUpdate"] = {"failedReason": verdict.error}
             await line.worker.backend.moveToDelayed(job.id, now, round(verdict.delay * 1000), token, more)
 
     async def _bill(self, line: _Line, delivery: Delivery, cost: float | None) -> None:
@@ -295,7 +286,7 @@ class BullmqBackend:
 
     # --- Redis --------------------------------------------------------------------------------------------------------
 
-    def _connection(self) -> Redis:
+    def _connection(self) -> Any:
         if self._redis is None:
             from redis.asyncio import Redis
 
@@ -324,7 +315,7 @@ class BullmqBackend:
 class _Line:
     """One queue of BullMQ: its producer, and a worker that is asked for jobs one by one."""
 
-    def __init__(self, name: str, prefix: str, redis: Redis) -> None:
+    def __init__(self, name: str, prefix: str, redis: Any) -> None:
         from bullmq import Queue, Worker
 
         # A client of ours: that of BullMQ tries twenty times, for minutes, before it says that Redis is away.

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from .errors import InvalidPayload
 
-SEALED = "\x00sealed:"
+SEALED = "\x02sealed:"
 """Before text that a cipher made; no JSON begins so."""
 
 
@@ -51,7 +51,6 @@ def from_text(text: str, cipher: Cipher | None) -> Any:
             be able to pass for one who has the key.
     """
     if text.startswith(SEALED) is (cipher is None):
-        raise InvalidPayload(
-            "expected " + ("a queue with the cipher that sealed this" if cipher is None else "sealed text")
-        )
+        wanted = "a queue with the cipher that sealed this" if cipher is None else "text that the queue's cipher sealed"
+        raise InvalidPayload(f"expected {wanted}")
     return json.loads(text if cipher is None else cipher.decrypt(base64.b64decode(text[len(SEALED) :])))
