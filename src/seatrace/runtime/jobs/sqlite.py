@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from seatrace.errors import ConfigError
 from seatrace.runtime._options import check_count, check_number
+from seatrace.runtime._sqlite import write_ahead
 
 from ._schema import SCHEMA
 from .clockwatch import ClockWatch
@@ -338,7 +339,7 @@ class SqliteBackend:
         if self._open is None:
             db = sqlite3.connect(self._path or ":memory:", timeout=_BUSY, isolation_level=None)
             try:
-                db.execute("PRAGMA journal_mode = WAL")
+                write_ahead(db, _BUSY)
                 db.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
                 db.executescript(SCHEMA)
             except BaseException:
