@@ -29,13 +29,17 @@ _ENDPOINTS_LIMIT = 256
 
 
 class Stainless:
-    """Observes one Stainless-generated library: its name, its default provider and its endpoints by path."""
+    """Observes one Stainless-generated library: its name, its default provider, its endpoints by path, and the
+    providers of those of its client classes that are made for a cloud, by their names (each has an ``Async`` twin)."""
 
-    def __init__(self, package: str, provider: str, endpoints: Mapping[str, Shape]) -> None:
+    def __init__(
+        self, package: str, provider: str, endpoints: Mapping[str, Shape], clouds: Mapping[str, str] = {}
+    ) -> None:
         streaming = sys.modules[f"{package}._streaming"]
         self._package = package
         self._provider = provider
         self._endpoints = endpoints
+        self._clouds = clouds
         self._streams = (streaming.Stream, streaming.AsyncStream)
         self._model = sys.modules[f"{package}._models"].BaseModel
         self._servers: dict[int, tuple[Any, str, int | None, str]] = {}
@@ -88,11 +92,21 @@ class Stainless:
         if known is None or known[0] is not url:
             host = url.host
             port = url.port or (80 if url.scheme == "http" else 443)
-            known = (url, host, port, provider_of(host, port, url.path, self._provider, custom_providers))
+            cloud = self._cloud(type(client))
+            name = provider_of(host, port, url.path, custom_providers, cloud=cloud, default=self._provider)
+            known = (url, host, port, name)
             if len(self._servers) >= _ENDPOINTS_LIMIT:
                 self._servers.clear()
             self._servers[id(url)] = known
         return known
+
+    def _cloud(self, client: type) -> str | None:
+        for kind in client.__mro__:
+            if kind.__module__.startswith(f"{self._package}.") and (
+                found := self._clouds.get(kind.__name__.removeprefix("Async"))
+            ):
+                return found
+        return None
 
     def _returned(self, observation: Observation, result: Any) -> None:
         if self._model in type(result).__mro__:  # asking a model for what it has not costs an exception inside pydantic

@@ -28,7 +28,9 @@ ENDPOINTS: dict[str, Shape] = {
     "/responses/input_tokens": OpenAIPlain("operation", "count_tokens"),
 }
 
+CLOUDS = {"AzureOpenAI": "azure.ai.openai", "BedrockOpenAI": "aws.bedrock"}
+
 
 def patch(module: ModuleType, patches: Patches) -> None:
     """Observes the loaded ``openai._base_client``."""
-    Stainless("openai", "openai", ENDPOINTS).patch(module, patches)
+    Stainless("openai", "openai", ENDPOINTS, CLOUDS).patch(module, patches)
