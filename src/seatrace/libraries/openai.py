@@ -23,6 +23,7 @@ ENDPOINTS: dict[str, Shape] = {
     "/audio/speech": OpenAIPlain("inference", "generate_content", "speech"),
     "/audio/transcriptions": OpenAIPlain("inference", "generate_content", "text"),
     "/audio/translations": OpenAIPlain("inference", "generate_content", "text"),
+    "/decisions": OpenAIPlain("inference", "generate_content", "json"),
     "/moderations": OpenAIPlain("operation", "moderation"),
     "/responses/compact": OpenAIResponses("compact"),
     "/responses/input_tokens": OpenAIPlain("operation", "count_tokens"),
