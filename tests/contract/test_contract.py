@@ -341,6 +341,17 @@ async def test_error_event_in_a_stream_is_the_error_of_the_span(row: Row, mode: 
         assert only(captured) == wanted
 
 
+@over(ROWS)
+async def test_code_beside_the_message_is_the_error_of_the_span(row: Row, mode: str) -> None:
+    # xAI's way: the client library keeps the message alone
+    with watched() as captured:
+        answer = as_json({"code": "invalid-argument", "error": "The brook ran dry."}, 400)
+        with pytest.raises(Exception) as caught:
+            await settle(row.call(row.connect(Provider(answer), mode)))
+        wanted = expected(row, row.asked, error="invalid-argument", description=str(caught.value), status_code=400)
+        assert only(captured) == wanted
+
+
 @over(CHAT_ROWS)
 @pytest.mark.parametrize(
     ("code", "word"), [(429, "429"), ("rate_limited", "rate_limited"), (None, "error")], ids=["number", "word", "none"]

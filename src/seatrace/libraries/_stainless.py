@@ -166,9 +166,16 @@ def error_type(call: Call, error: BaseException) -> str:
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and status >= 400:
         call.status_code = status
-    # The library's own exceptions carry code and type themselves, or the body that they were made of.
-    word = error_word(error) or error_word(error.body) if hasattr(error, "body") else None
+    # The library's own exceptions carry code and type themselves, or the body that they were made of, or part of it.
+    word = error_word(error) or error_word(error.body) or _word_sent(error) if hasattr(error, "body") else None
     return word or (str(call.status_code) if call.status_code else type(error).__qualname__)
+
+
+def _word_sent(error: BaseException) -> str | None:
+    try:
+        return error_word(error.response.json())  # type: ignore[attr-defined]
+    except Exception:  # no response, no JSON, or not read by the library: then by nobody
+        return None
 
 
 class _Echo:
