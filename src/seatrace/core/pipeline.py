@@ -6,12 +6,12 @@ import gc
 import os
 import queue
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter_ns, time_ns
 from typing import Any, Protocol, cast
 
 from . import context, guard
-from .record import Call, Cost
+from .record import Call, Cost, RateLimit
 
 Listener = Callable[[Call], None]
 """Is given each ended call, once, after pricing and emitting. Must not keep content longer than it needs."""
@@ -42,6 +42,12 @@ class Emitter(Protocol):
 
     def stands_aside(self, call: Call) -> bool:
         """Whether another instrumentation observes this very call already."""
+
+    def retried(self, call: Call, reason: str, seconds: float) -> None:
+        """Measures a retry within ``call``."""
+
+    def limits(self, call: Call, read: Callable[[], Iterable[RateLimit]]) -> None:
+        """Keeps what a provider last said of its limits; ``read`` is asked when that is exported."""
 
     def measure(self, metric: Any, value: float, attributes: Mapping[str, Any]) -> None:
         """Records one value of a metric of the catalogue."""
@@ -112,6 +118,12 @@ class Pipeline:
                 guard.fault("notify a listener", error)
         if call.on_end is not None:
             _tell_gates(call)
+
+    def retried(self, call: Call, reason: str, seconds: float) -> None:
+        """The client is about to make another attempt within ``call``, after ``seconds``; ``reason`` is the HTTP status
+        or the exception of the one before."""
+        call.retries += 1
+        self.emitter.retried(call, reason, seconds)
 
     def _price(self, call: Call) -> None:
         billed = call.kind in ("inference", "embeddings")

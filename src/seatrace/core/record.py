@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Kind = Literal[
     "inference",
@@ -72,6 +72,15 @@ class Cost:
     source: Literal["provider", "local"] = "local"
     basis: str = ""
     """Where the prices come from, e.g. ``"genai-prices 0.2.3 (2026-11-22)"`` or ``"custom"``."""
+
+
+class RateLimit(NamedTuple):
+    """What a provider said of one of its limits: what it allows in its window, and what of that is left."""
+
+    resource: str
+    """``requests``, ``tokens``, ``input_tokens`` or ``output_tokens``."""
+    limit: int | None
+    remaining: int | None
 
 
 @dataclass(slots=True)
@@ -157,6 +166,10 @@ class Call:
     error: BaseException | None = None
     error_type: str | None = None
     status_code: int | None = None
+    retries: int = 0
+    """Attempts of the client within this call after the first one."""
+    attempt_status: int | None = None
+    """The HTTP status of the attempt that has just failed, while it is judged whether another one follows."""
     cost: Cost | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
     """Further attributes for the span alone, in the conventions' names."""

@@ -46,6 +46,7 @@ FAULT_STAGES = (
     "link a span",
     "carry a context",
     "serve metrics",
+    "follow an attempt",
 )
 """The closed label set of ``seatrace.faults``: these counters start at zero."""
 
