@@ -7,9 +7,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
-from .record import Call, Usage
+from .record import Call, Content, Usage
+
+
+class RunWatch(Protocol):
+    """Somebody who looks at what happens within one run. Never raises."""
+
+    def asked(self, call: Call, content: Content) -> None:
+        """A tool of this run's own begins."""
+
+    def ended(self, call: Call, *, own: bool) -> None:
+        """A model or tool call ended and is counted, ``own`` or a sub-agent's."""
 
 
 @dataclass(slots=True, eq=False)
@@ -36,6 +46,7 @@ class Run:
     own_cost: float | None = None
     unpriced: int = 0
     finish_reasons: list[str] | None = None
+    watch: RunWatch | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, call: Call) -> None:
@@ -43,6 +54,8 @@ class Run:
         run: Run | None = self
         while run is not None:
             run._count(call, own=run is self)
+            if run.watch is not None:
+                run.watch.ended(call, own=run is self)
             run = run.parent
 
     def _count(self, call: Call, *, own: bool) -> None:

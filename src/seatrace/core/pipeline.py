@@ -55,8 +55,8 @@ class Emitter(Protocol):
     def observe(self, metric: Any) -> None:
         """Makes the instrument by which ``metric`` of the sources is read (``core/signals.py``)."""
 
-    def event(self, name: str, attributes: Mapping[str, Any], *, warning: bool) -> None:
-        """Emits an event."""
+    def event(self, name: str, attributes: Mapping[str, Any], *, warning: bool, of: Call | None = None) -> None:
+        """Emits an event in the current context, or in that of a call that has not ended."""
 
     def annotate(self, attributes: Mapping[str, Any]) -> None:
         """Sets attributes on the current span."""
@@ -78,6 +78,8 @@ class Pipeline:
         self.emitter = emitter
         self.price = price
         self.wants_content = emitter.wants_content
+        self.watch_run: Callable[[Call], context.RunWatch] | None = None
+        """Makes the watch of a run that an agent's call begins."""
 
     def rests(self) -> bool:
         """Whether nothing is to be observed here, by our own switch or by OpenTelemetry's."""

@@ -155,6 +155,11 @@ class Call:
     tool_call_id: str | None = None
     agent: str | None = None
     """The agent that the call belongs to."""
+    max_steps: int | None = None
+    max_cost: float | None = None
+    """What a run of this agent may take at most, where that is not left to the settings."""
+    digest: int | None = None
+    """A number for a tool and its arguments, the same for the same ones: nothing of them can be read in it."""
 
     # who and for whom
     conversation_id: str | None = None

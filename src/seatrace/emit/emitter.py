@@ -171,11 +171,12 @@ class Emitter:
         """Makes the instrument by which ``metric`` of the sources is read."""
         self._metrics.observe(metric)
 
-    def event(self, name: str, attributes: Mapping[str, Any], *, warning: bool) -> None:
-        """Emits an event in the current context."""
+    def event(self, name: str, attributes: Mapping[str, Any], *, warning: bool, of: Call | None = None) -> None:
+        """Emits an event in the current context, or in that of a call."""
         if self._events:
             severity = (13, "WARN") if warning else (9, "INFO")
-            self._log(name, *severity, dict(attributes), otel_context.get_current(), time_ns())
+            context = otel_context.get_current() if of is None or of.span is None else of.span.context
+            self._log(name, *severity, dict(attributes), context, time_ns())
 
     def annotate(self, attributes: Mapping[str, Any]) -> None:
         """Sets attributes on the current span."""

@@ -47,6 +47,7 @@ FAULT_STAGES = (
     "carry a context",
     "serve metrics",
     "follow an attempt",
+    "look for loops",
 )
 """The closed label set of ``seatrace.faults``: these counters start at zero."""
 

@@ -146,6 +146,7 @@ MESSAGING_MESSAGE_ID: Final = "messaging.message.id"
 MESSAGING_BATCH_COUNT: Final = "messaging.batch.message_count"
 
 EVENT_DETAILS: Final = "gen_ai.client.inference.operation.details"
+EVENT_LOOP: Final = "seatrace.agent.loop"
 EVENT_EXCEPTION: Final = "gen_ai.client.operation.exception"
 EVENT_TOOL_EXCEPTION: Final = "gen_ai.execute_tool.exception"
 EXCEPTION_TYPE: Final = "exception.type"
