@@ -20,6 +20,7 @@ from seatrace.core.record import Call
 from seatrace.core.shape import Shape, error_word
 from seatrace.core.stream import ObservedAsyncIterator, ObservedIterator, read_response, tap_response, watch_close
 
+from ._attempts import failed_for_good, follow_attempts
 from .providers import provider_of
 
 custom_providers: Mapping[str, str] = {}
@@ -49,6 +50,7 @@ class Stainless:
         make = observed(self._begin, self._returned)
         patches.replace(module.SyncAPIClient, "request", make)
         patches.replace(module.AsyncAPIClient, "request", make)
+        follow_attempts(module, patches)
 
     def _begin(self, line: Pipeline, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Observation | None:
         options: Any = args[1] if len(args) > 1 else kwargs.get("options")
@@ -169,6 +171,7 @@ def error_type(call: Call, error: BaseException) -> str:
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and status >= 400:
         call.status_code = status
+        failed_for_good(call, error)
     # The library's own exceptions carry code and type themselves, or the body that they were made of, or part of it.
     word = error_word(error) or error_word(error.body) or _word_sent(error) if hasattr(error, "body") else None
     return word or (str(call.status_code) if call.status_code else type(error).__qualname__)
