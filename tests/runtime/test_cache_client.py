@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import inspect
 import math
 from typing import Any
 
@@ -339,8 +340,7 @@ def test_what_is_no_client_is_refused() -> None:
 
 
 @pytest.mark.skipif(
-    "middleware" not in str(anthropic.Anthropic.__init__.__doc__) and not hasattr(anthropic, "Middleware"),
-    reason="this anthropic has no middleware",
+    "middleware" not in inspect.signature(anthropic.Anthropic).parameters, reason="this anthropic has no middleware"
 )
 def test_a_client_with_middleware_goes_by_the_cache() -> None:
     row, seen = ANTHROPIC_ROWS[0], []
@@ -390,7 +390,7 @@ def test_a_hit_is_a_span_of_its_own_and_no_use_of_tokens(streams: bool) -> None:
         whose = {"seatrace.saving.source": "cache", "seatrace.tenant": "acme", "gen_ai.agent.name": "sailor"}
         assert captured.total("seatrace.saved.cost", **whose) == pytest.approx(4.5e-6)
         assert captured.total("seatrace.saved.tokens", **whose, **{"gen_ai.request.model": "gpt-4o-mini"}) == 15
-        assert captured.total("seatrace.saved.time", **whose) > 0
+        assert len(captured.points("seatrace.saved.time")) == 1  # maybe none: the provider here is as fast as the cache
         [run] = [span for span in captured.spans if span.name == "invoke_agent sailor"]
         assert run.attributes["seatrace.run.model_calls"] == 1
         assert run.attributes["gen_ai.usage.input_tokens"] == 10
@@ -398,9 +398,9 @@ def test_a_hit_is_a_span_of_its_own_and_no_use_of_tokens(streams: bool) -> None:
 
 def test_lookups_entries_and_evictions_are_counted_from_zero_on() -> None:
     with capture() as captured:
-        cache = ResponseCache("memory://?max_entries=1", name="answers")
+        cache = ResponseCache("memory://?max_entries=1", name="counted")
         results = "hit", "miss", "stale", "coalesced", "bypass", "error"
-        label = {"seatrace.cache.name": "answers", "seatrace.cache.kind": "exact"}
+        label = {"seatrace.cache.name": "counted", "seatrace.cache.kind": "exact"}
         assert {
             dict(point.attributes)["seatrace.cache.result"] for point in captured.points("seatrace.cache.requests")
         } == {*results}
@@ -417,7 +417,7 @@ def test_lookups_entries_and_evictions_are_counted_from_zero_on() -> None:
             for result in results
         }
         assert told == {"hit": 1, "miss": 2, "stale": 0, "coalesced": 0, "bypass": 1, "error": 0}
-        assert captured.total("seatrace.cache.evictions", **{"seatrace.cache.eviction.reason": "lru"}) == 1
+        assert captured.total("seatrace.cache.evictions", **label, **{"seatrace.cache.eviction.reason": "lru"}) == 1
         assert captured.total("seatrace.cache.entries", **label) == 1
         assert captured.total("seatrace.cache.size", **label) == cache.stats().bytes
         [age] = captured.points("seatrace.cache.entry.age")

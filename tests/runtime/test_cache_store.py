@@ -470,7 +470,7 @@ def test_processes_share_one_call(patient: Callable[..., RedisStore]) -> None:
     second.join()
     assert found == ["once", "once"]
     assert len(calls) == 1
-    assert there.stats().coalesced == 1
+    assert there.stats().coalesced + there.stats().hits == 1  # it waited, or came just too late for that
 
 
 def test_the_lease_of_one_who_died_runs_out(patient: Callable[..., RedisStore], server: Any) -> None:

@@ -19,6 +19,7 @@ from uuid import UUID
 from seatrace.errors import SeatraceError
 
 _DEPTH_LIMIT = 100
+_LEFT_OUT = frozenset({"NotGiven", "Omit"})
 _WHOLE_LIMIT = 2**53
 
 
@@ -37,8 +38,10 @@ def digest(value: object) -> str:
 
 def digest_plain(tree: object) -> str:
     """:func:`digest` of what :func:`plain` has made already."""
-    text = json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return sha256(_write(tree).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+_write = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
 class CallIds:
@@ -80,8 +83,8 @@ def plain(value: object, ids: CallIds | None = None, at: str = "", depth: int = 
         return _number(value)  # type: ignore[arg-type]
     if depth > _DEPTH_LIMIT:
         raise UnkeyableError(f"expected data to make a cache key of, got more than {_DEPTH_LIMIT} levels at {at!r}")
-    if isinstance(value, Mapping):
-        return _mapping(value, ids, at, depth)
+    if kind is dict or isinstance(value, Mapping):
+        return _mapping(value, ids, at, depth)  # type: ignore[arg-type]
     if isinstance(value, (list, tuple)):
         return [plain(item, ids, f"{at}[{index}]", depth + 1) for index, item in enumerate(value)]
     return _other(value, ids, at, depth)
@@ -89,19 +92,26 @@ def plain(value: object, ids: CallIds | None = None, at: str = "", depth: int = 
 
 def _mapping(value: Mapping[Any, object], ids: CallIds | None, at: str, depth: int) -> dict[str, Any]:
     calls = ids is not None and (value.get("type") in _CALLS or "function" in value)
-    # In sorted order, so that ids are numbered alike however the mapping was written.
-    names = sorted(value, key=lambda name: (type(name) is not str, str(name)))
     tree: dict[str, Any] = {}
-    for name in names:
+    # With ids in sorted order, so that they are numbered alike however the mapping was written.
+    for name in value if ids is None else sorted(value, key=str):
         item = value[name]
-        if type(item).__name__ in ("NotGiven", "Omit"):  # the client libraries' word for an argument left out
+        if is_left_out(item):
             continue
-        if ids is not None and isinstance(item, str) and (name in _REFERENCES or (calls and name == "id")):
-            tree[_name(name, at)] = ids.number(item)
+        key = name if type(name) is str and name[:1] != "~" else _name(name, at)
+        if type(item) is str and item.isascii() and ids is None:
+            tree[key] = item
+        elif ids is not None and isinstance(item, str) and (name in _REFERENCES or (calls and name == "id")):
+            tree[key] = ids.number(item)
         else:
             inner = None if name in _OPAQUE else ids
-            tree[_name(name, at)] = plain(item, inner, f"{at}.{name}" if at else str(name), depth + 1)
+            tree[key] = plain(item, inner, f"{at}.{name}" if at else str(name), depth + 1)
     return tree
+
+
+def is_left_out(value: object) -> bool:
+    """Whether it is the client libraries' word for an argument left out."""
+    return type(value).__name__ in _LEFT_OUT
 
 
 def _name(name: object, at: str) -> str:

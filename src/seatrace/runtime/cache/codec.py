@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+_TAG = b'"~'
+"""In what is kept where there is more than JSON knows; also in a text that begins so."""
+
 
 class UnstorableError(Exception):
     """An answer that JSON cannot carry without changing it. It is handed out as it is and not kept."""
@@ -42,7 +45,8 @@ def decode(data: bytes) -> Any:
         UnstorableError: It was of a class that this program has not loaded, or ``data`` is damaged.
     """
     try:
-        return _unpack(json.loads(data))
+        tree = json.loads(data)
+        return tree if _TAG not in data else _unpack(tree)
     except UnstorableError:
         raise
     except Exception as error:

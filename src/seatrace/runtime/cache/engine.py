@@ -413,8 +413,8 @@ class Engine:
             self._attempt(lambda: leases.release(key, lease), None)
 
     def _take_lease(self, ask: Ask) -> Flow[tuple[str | None, bool]]:
-        """The right to make the call, and whether another process had it before. ``None`` where the store is down, where
-        there is an answer by now, or where the other one takes too long: then everybody helps themselves."""
+        """The right to make the call, and whether another process had it before. ``None`` where the store is down,
+        where there is an answer by now, or where the other one takes too long: then everybody helps themselves."""
         leases, waited = self._leases, False
         if leases is None:
             return None, waited

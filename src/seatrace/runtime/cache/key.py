@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .canonical import CallIds, digest_plain, plain
+from .canonical import CallIds, digest_plain, is_left_out, plain
 
 IGNORED: frozenset[str] = frozenset(
     {
@@ -58,6 +58,6 @@ class RequestKey:
         parameters = {
             name: plain(value, ids if name in _CONVERSATIONS else None, name)
             for name, value in sorted(request.items())
-            if name not in self.ignore and type(value).__name__ not in ("NotGiven", "Omit")
+            if name not in self.ignore and not is_left_out(value)
         }
         return digest_plain([self.version, plain(origin, None, "origin"), parameters])

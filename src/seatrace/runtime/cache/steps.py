@@ -7,7 +7,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
-from inspect import isawaitable
 from typing import Any, TypeVar
 
 from seatrace.errors import ConfigError
@@ -80,7 +79,7 @@ def _take(step: Step) -> Any:
         time.sleep(step.seconds)
         return None
     result = step.work()
-    if isawaitable(result):
+    if hasattr(result, "__await__"):
         close = getattr(result, "close", None)
         if close is not None:
             close()
@@ -94,7 +93,7 @@ async def _await(step: Step) -> Any:
         await asyncio.sleep(step.seconds)
         return None
     result = await asyncio.to_thread(step.work) if isinstance(step, Io) and step.blocking else step.work()
-    if isawaitable(result):
+    if hasattr(result, "__await__"):
         awaited: Awaitable[Any] = result
         return await awaited
     return result

@@ -145,7 +145,8 @@ class SemanticCache:
         self.name = name
         self.embedder = embedder
         self._threshold = threshold
-        self._floor = max(0.0, threshold - at_least_zero("band", band)) if verify is not None else threshold
+        below = max(0.0, threshold - at_least_zero("band", band))
+        self._floor = threshold if verify is None else below
         self._guard = guard
         self._verify = verify
         self._scope = checked_scope(scope)
@@ -308,14 +309,14 @@ class SemanticCache:
             return
         self._dropped(dropped)
         for row, similarity in found:
-            if search.near.similarity is None:
-                search.near = Lookup("near", similarity, row.text)
-            if similarity < self._floor:
-                return
-            entry = self._engine.store.get(row.key)
-            if entry is None:
+            entry = self._engine.store.get(row.key) if similarity >= self._floor else None
+            if entry is None and similarity >= self._floor:  # its time is over, or there was no room
                 self._shelf.remove(row.key)
                 continue
+            if search.near.similarity is None:
+                search.near = Lookup("near", similarity, row.text)
+            if entry is None:
+                return
             reason = yield from self._objection(search, row, entry, similarity)
             if reason is None:
                 search.near = Lookup("hit", similarity, row.text, decode(entry.body))
