@@ -8,7 +8,9 @@ are counts, so that sketches of processes, windows and names add up without loss
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 from typing import Any
 
 _TINY = 1e-300
@@ -113,24 +115,21 @@ class Sketch:
                 raise ValueError(f"quantile: expected a number from 0 to 1, got {q!r}")
         if not self.count:
             return [None] * len(wanted)
-        found = {0: self.min, self.count - 1: self.max}
-        ranks = sorted({math.floor(q * (self.count - 1)) for q in wanted})
-        seen, at = 0, 0
-        for value, count in self._ascending():
-            seen += count
-            while at < len(ranks) and ranks[at] < seen:
-                found.setdefault(ranks[at], min(max(value, self.min), self.max))
-                at += 1
-        return [found[math.floor(q * (self.count - 1))] for q in wanted]
+        below, above = sorted(self._below, reverse=True), sorted(self._above)
+        counts = [*map(self._below.__getitem__, below), 0, *map(self._above.__getitem__, above)]
+        counts[len(below)] = self.count - sum(counts)  # the zeros
+        upto = list(accumulate(counts))
 
-    def _ascending(self) -> Iterable[tuple[float, int]]:
-        zeros = self.count - sum(self._below.values()) - sum(self._above.values())
-        for key in sorted(self._below, reverse=True):
-            yield -self._value(key), self._below[key]
-        if zeros:
-            yield 0.0, zeros
-        for key in sorted(self._above):
-            yield self._value(key), self._above[key]
+        def at(rank: int) -> float:
+            if rank in (0, self.count - 1):
+                return self.max if rank else self.min
+            place = bisect_right(upto, rank) - len(below)
+            value = 0.0
+            if place:
+                value = -self._value(below[place]) if place < 0 else self._value(above[place - 1])
+            return min(max(value, self.min), self.max)
+
+        return [at(math.floor(q * (self.count - 1))) for q in wanted]
 
     def _value(self, key: int) -> float:
         # Halved before, so that the largest bucket of all does not overflow.
@@ -145,8 +144,9 @@ class Sketch:
         if other.accuracy != self.accuracy:
             raise ValueError(f"merge: expected a sketch of accuracy {self.accuracy}, got one of {other.accuracy}")
         for side, theirs in ((self._above, other._above), (self._below, other._below)):
-            for key, count in list(theirs.items()):
-                side[key] = side.get(key, 0) + count
+            known = side.get
+            for key, count in theirs.items():
+                side[key] = known(key, 0) + count
             _collapse(side, self.max_buckets)
         self.count += other.count
         self.sum += other.sum

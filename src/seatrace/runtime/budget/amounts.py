@@ -110,7 +110,7 @@ def _tokens(value: Any, depth: int) -> int:
         return math.ceil(len(value) * TOKENS_PER_BYTE)
     if depth == 0:
         return 0
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         media = _MEDIA_TOKENS if value.get("type") in _MEDIA_TYPES else 0
         return media + sum(4 + len(str(key)) + _tokens(each, depth - 1) for key, each in value.items())
     if isinstance(value, (list, tuple)):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
 import time
 from collections import deque
 from collections.abc import Callable
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
@@ -88,8 +89,11 @@ class RedisLedger:
             self._check()
             if self._client is None:
                 self._client = self._connect(self._redis, self._redis.retry)
-            script = self._client.register_script(_source())
-            answer = _answer(script(*self._arguments(command)))
+            given = self._arguments(command)
+            try:
+                answer = _answer(self._client.evalsha(_script().sha, *given))
+            except self._redis.exceptions.NoScriptError:
+                answer = _answer(self._client.eval(_script().text, *given))
         except BaseException as error:
             self._missed(command, error)
             if not isinstance(error, Exception) or isinstance(error, (LedgerUnreachable, ConfigError)):
@@ -100,7 +104,7 @@ class RedisLedger:
             try:
                 pipe = self._client.pipeline(transaction=False)
                 for each in batch:
-                    script(*self._arguments(each), client=pipe)
+                    pipe.evalsha(_script().sha, *self._arguments(each))
                 pipe.execute()
             except BaseException as error:
                 self._again_later(batch, error)
@@ -115,8 +119,11 @@ class RedisLedger:
         try:
             self._check()
             client = self._async_client()
-            script = client.register_script(_source())
-            answer = _answer(await script(*self._arguments(command)))
+            given = self._arguments(command)
+            try:
+                answer = _answer(await client.evalsha(_script().sha, *given))
+            except self._redis.exceptions.NoScriptError:
+                answer = _answer(await client.eval(_script().text, *given))
         except BaseException as error:
             self._missed(command, error)
             if not isinstance(error, Exception) or isinstance(error, (LedgerUnreachable, ConfigError)):
@@ -127,7 +134,7 @@ class RedisLedger:
             try:
                 pipe = client.pipeline(transaction=False)
                 for each in batch:
-                    await script(*self._arguments(each), client=pipe)
+                    pipe.evalsha(_script().sha, *self._arguments(each))
                 await pipe.execute()
             except BaseException as error:
                 self._again_later(batch, error)
@@ -202,7 +209,7 @@ class RedisLedger:
         if not isinstance(error, Exception):
             raise error
 
-    def _arguments(self, command: Command) -> tuple[list[str], list[Any]]:
+    def _arguments(self, command: Command) -> list[Any]:
         account = command.account
         operation, id, amount, limit, force = "read", "", 0, 0, False
         if isinstance(command, Reserve):
@@ -211,8 +218,9 @@ class RedisLedger:
             operation, id, amount, limit = "settle", command.id, command.amount, command.deadline
         ttl = math.ceil(self._ttl * 1000)
         keep = math.ceil(min(account.keep, _KEPT_MOST) * 1000) + 2 * ttl
-        return self._keys(account, id), [
-            operation, id, amount, limit, int(force), ttl, keep, account.piece, account.pieces,
+        keys = self._keys(account, id)
+        return [
+            len(keys), *keys, operation, id, amount, limit, int(force), ttl, keep, account.piece, account.pieces,
         ]  # fmt: skip
 
     def _keys(self, account: Account, id: str) -> list[str]:
@@ -228,9 +236,15 @@ def _answer(reply: Any) -> Answer:
     )
 
 
+class _Script(NamedTuple):
+    text: str
+    sha: str
+
+
 @cache
-def _source() -> str:
-    return resources.files(__package__).joinpath("ledger.lua").read_text(encoding="utf-8")
+def _script() -> _Script:
+    text = resources.files(__package__).joinpath("ledger.lua").read_text(encoding="utf-8")
+    return _Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 def _library() -> Any:
