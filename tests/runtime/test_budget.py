@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +24,9 @@ from contract.wire import HANG
 from model import COMPLETION, ask, client, completion, failure, stream
 from seatrace.core import guard, pipeline
 from seatrace.errors import ConfigError
-from seatrace.runtime.budget import Budget, BudgetExceeded, BudgetState, MemoryStore
+from seatrace.runtime.budget import Budget, BudgetExceeded, BudgetState, MemoryLedger
 from seatrace.runtime.budget import budget as module
+from seatrace.runtime.routing import ModelSelector
 from seatrace.testing import Captured, capture
 
 COST = 10 * 0.15e-6 + 5 * 0.60e-6
@@ -174,8 +177,8 @@ def test_scopes_do_not_share_a_limit() -> None:
 
 def test_scopes_beyond_the_limit_share_one_account_until_others_are_over() -> None:
     clock = Clock()
-    store = MemoryStore(max_scopes=3, clock=clock)
-    budget = Budget(1, unit="calls", scope="tenant", window="1h", store=store, clock=clock)
+    ledger = MemoryLedger(max_scopes=3, clock=clock)
+    budget = Budget(1, unit="calls", scope="tenant", window="1h", ledger=ledger, clock=clock)
     for tenant in "abc":
         with budget.reserve(tenant=tenant):
             pass
@@ -364,7 +367,7 @@ def test_a_stream_that_breaks_off_counts_what_came(watched: Any, end: str) -> No
 
 def test_a_stream_that_never_ends_is_given_back_after_a_while(watched: Any) -> None:
     clock = Clock()
-    budget = watched(1.0, store=MemoryStore(reservation_ttl=60, clock=clock))
+    budget = watched(1.0, ledger=MemoryLedger(reservation_ttl=60, clock=clock))
     answer = ask(client(stream()), stream=True)
     clock.now += 59
     assert budget.state().reserved > 0
@@ -520,6 +523,17 @@ def test_downgrade_says_when_cheaper_calls_are_in_order(watched: Any) -> None:
         flags.append(budget.state().downgrade)
         ask(client())
     assert flags == [False] * 8 + [True] * 4
+
+
+def test_a_selector_takes_a_cheaper_model_as_the_budget_runs_out(captured: Captured) -> None:
+    budget = Budget(0.01, action="downgrade")
+    selector = ModelSelector({"large": ["gpt-4o", "gpt-4o-mini"]}, default="large", budget=budget)
+    request = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 500}
+    assert selector.choose(request).model == "gpt-4o"
+    with budget.reserve(0.008):
+        pass
+    assert selector.choose(request).model == "gpt-4o-mini"
+    assert Budget(1, unit="calls").remaining() is None
 
 
 def test_a_function_can_decide(watched: Any) -> None:
@@ -840,6 +854,18 @@ def test_counters_begin_at_zero(captured: Captured) -> None:
     }
 
 
+def test_the_gauges_of_scopes_are_there_from_the_first_call_on() -> None:
+    program = """
+from seatrace.runtime.budget import Budget
+from seatrace.runtime.routing import ModelSelector
+from seatrace.testing import capture
+budget = Budget(3, unit="calls", scope="tenant")
+with capture() as captured, budget.reserve(tenant="acme"):
+    assert captured.total("seatrace.budget.reserved", seatrace_budget_scope="tenant=acme") == 1
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
 def test_budgets_work_while_seatrace_is_off() -> None:
     budget = Budget(1, unit="calls")
     with budget.reserve():
@@ -907,14 +933,14 @@ def test_a_scope_has_the_budgets_names() -> None:
 
 def test_memory_stays_bounded_over_many_windows_and_scopes() -> None:
     clock = Clock()
-    store = MemoryStore(max_scopes=50, clock=clock)
-    budget = Budget(10, unit="calls", window="1m", scope="user", store=store, clock=clock)
+    ledger = MemoryLedger(max_scopes=50, clock=clock)
+    budget = Budget(10, unit="calls", window="1m", scope="user", ledger=ledger, clock=clock)
     for number in range(2000):
         clock.now += 7
         with budget.reserve(user=str(number % 200)):
             pass
-    assert len(store._scopes) <= 51
-    assert max(len(slots) for slots in store._scopes.values()) <= 3
+    assert len(ledger._scopes) <= 51
+    assert max(len(slots) for slots in ledger._scopes.values()) <= 3
     assert len(budget._seen) <= module._SEEN_LIMIT
 
 

@@ -23,18 +23,25 @@ import seatrace
 from model import ask, client
 from seatrace.core import guard
 from seatrace.errors import ConfigError, MissingExtraError
-from seatrace.runtime.budget import Budget, BudgetExceeded, BudgetUnreachable, MemoryStore, RedisStore, StoreUnreachable
+from seatrace.runtime.budget import (
+    Budget,
+    BudgetExceeded,
+    BudgetUnreachable,
+    LedgerUnreachable,
+    MemoryLedger,
+    RedisLedger,
+)
 from seatrace.runtime.budget.ledger import Account, Answer, Read, Reserve, Settle
 from seatrace.testing import capture
 
 from .redis_server import RedisServer
 
-STAGE = "reach a budget's store"
+STAGE = "reach a budget's ledger"
 
 
 @pytest.fixture
-def store(redis_url: str) -> Iterator[RedisStore]:
-    made = RedisStore(redis_url, timeout=10)
+def ledger(redis_url: str) -> Iterator[RedisLedger]:
+    made = RedisLedger(redis_url, timeout=10)
     yield made
     made.close()
 
@@ -63,7 +70,7 @@ COMMANDS = st.lists(
 
 @pytest.mark.parametrize("pieces", [0, 10])
 def test_both_stores_answer_the_same(redis_url: str, pieces: int) -> None:
-    memory, shared = MemoryStore(), RedisStore(redis_url, timeout=10)
+    memory, shared = MemoryLedger(), RedisLedger(redis_url, timeout=10)
     runs = iter(range(10**6))
 
     @given(COMMANDS)
@@ -99,9 +106,9 @@ def test_both_stores_answer_the_same(redis_url: str, pieces: int) -> None:
 WORKER = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from seatrace.runtime.budget import Budget, BudgetExceeded, RedisStore
+from seatrace.runtime.budget import Budget, BudgetExceeded, RedisLedger
 
-budget = Budget(1.0, store=RedisStore(sys.argv[1], timeout=30), name="shared", window="month", fail="closed")
+budget = Budget(1.0, ledger=RedisLedger(sys.argv[1], timeout=30), name="shared", window="month", fail="closed")
 
 def call(_):
     try:
@@ -124,16 +131,16 @@ def test_processes_cannot_pass_a_limit_together(redis_url: str) -> None:
     made = sum(int(worker.communicate(timeout=120)[0]) for worker in workers)
     assert all(worker.returncode == 0 for worker in workers)
     assert 76 <= made <= 100
-    with closing(RedisStore(redis_url, timeout=10)) as store:
-        state = Budget(1.0, store=store, name="shared", window="month").state()
+    with closing(RedisLedger(redis_url, timeout=10)) as ledger:
+        state = Budget(1.0, ledger=ledger, name="shared", window="month").state()
     assert state.used == pytest.approx(made * 0.01, abs=1e-6)
     assert state.used <= 1.0 + 1e-6
     assert state.reserved == 0
 
 
 async def test_tasks_cannot_pass_a_limit_together(redis_url: str) -> None:
-    store = RedisStore(redis_url, timeout=10)
-    budget, made = Budget(1.0, store=store), []
+    ledger = RedisLedger(redis_url, timeout=10)
+    budget, made = Budget(1.0, ledger=ledger), []
 
     async def call() -> None:
         async with budget.reserve(0.12) as reservation:
@@ -146,12 +153,12 @@ async def test_tasks_cannot_pass_a_limit_together(redis_url: str) -> None:
     assert 8 <= len(made) <= 10
     assert budget.state().used == pytest.approx(len(made) * 0.10)
     assert budget.state().used <= 1.0
-    await store.aclose()
+    await ledger.aclose()
 
 
-def test_observed_calls_are_counted_in_the_store(store: RedisStore) -> None:
+def test_observed_calls_are_counted_in_the_store(ledger: RedisLedger) -> None:
     with capture() as captured:
-        budget = Budget(2, unit="calls", store=store, scope="tenant", name="of tenants")
+        budget = Budget(2, unit="calls", ledger=ledger, scope="tenant", name="of tenants")
         stop = budget.watch()
         with seatrace.session(tenant="acme"):
             ask(client())
@@ -160,14 +167,14 @@ def test_observed_calls_are_counted_in_the_store(store: RedisStore) -> None:
                 ask(client())
         stop()
         assert captured.total("seatrace.budget.used", seatrace_budget_name="of tenants") == 2
-    assert Budget(2, unit="calls", store=store, scope="tenant", name="of tenants").state(tenant="acme").used == 2
+    assert Budget(2, unit="calls", ledger=ledger, scope="tenant", name="of tenants").state(tenant="acme").used == 2
 
 
 def test_a_reservation_of_a_killed_process_runs_out(redis_url: str) -> None:
     program = """
 import os, sys, signal
-from seatrace.runtime.budget import Budget, RedisStore
-budget = Budget(1.0, store=RedisStore(sys.argv[1], timeout=30, reservation_ttl=1.0), name="killed", window="month")
+from seatrace.runtime.budget import Budget, RedisLedger
+budget = Budget(1.0, ledger=RedisLedger(sys.argv[1], timeout=30, reservation_ttl=1.0), name="killed", window="month")
 budget.reserve(0.9).__enter__()
 print("held", flush=True)
 signal.pause()
@@ -177,24 +184,24 @@ signal.pause()
     assert worker.stdout.readline() == "held\n"
     os.kill(worker.pid, signal.SIGKILL)
     worker.communicate()
-    with closing(RedisStore(redis_url, timeout=10)) as store:
-        budget = Budget(1.0, store=store, name="killed", window="month")
+    with closing(RedisLedger(redis_url, timeout=10)) as ledger:
+        budget = Budget(1.0, ledger=ledger, name="killed", window="month")
         eventually(lambda: budget.state().reserved == 0)
         with budget.reserve(0.9):
             pass
 
 
 def test_a_call_longer_than_its_reservation_still_counts_once(redis_url: str) -> None:
-    with closing(RedisStore(redis_url, timeout=10, reservation_ttl=0.05)) as store:
-        budget = Budget(1.0, store=store)
+    with closing(RedisLedger(redis_url, timeout=10, reservation_ttl=0.05)) as ledger:
+        budget = Budget(1.0, ledger=ledger)
         with budget.reserve(0.5) as reservation:
             eventually(lambda: budget.state().reserved == 0)
             reservation.settle(0.4)
         assert (budget.state().used, budget.state().reserved) == (0.4, 0)
 
 
-def test_accounts_are_forgotten_when_their_window_is_long_over(store: RedisStore, redis_url: str) -> None:
-    budget = Budget(1, unit="calls", window="1h", store=store, scope="user")
+def test_accounts_are_forgotten_when_their_window_is_long_over(ledger: RedisLedger, redis_url: str) -> None:
+    budget = Budget(1, unit="calls", window="1h", ledger=ledger, scope="user")
     with budget.reserve(user="a{b}c|d"):
         pass
     with redis.Redis.from_url(redis_url) as direct:
@@ -209,8 +216,8 @@ def test_accounts_are_forgotten_when_their_window_is_long_over(store: RedisStore
 
 
 class Proxy:
-    """Stands between a store and its server. Where told, it cuts the connection before a command or its answer, or lets
-    the answer wait."""
+    """Stands between a ledger and its server. Where told, it cuts the connection before a command or its answer, or
+    lets the answer wait."""
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -257,8 +264,8 @@ def proxy(redis_server: RedisServer, redis_url: str) -> Iterator[Proxy]:
 @pytest.mark.parametrize("cut", ["command", "answer"])
 @pytest.mark.parametrize("times", [1, 2, 3])
 def test_what_is_cut_off_while_it_settles_counts_once(proxy: Proxy, cut: str, times: int) -> None:
-    with closing(RedisStore(proxy.url, timeout=10, retry_after=0)) as store:
-        budget = Budget(1.0, store=store)
+    with closing(RedisLedger(proxy.url, timeout=10, retry_after=0)) as ledger:
+        budget = Budget(1.0, ledger=ledger)
         with budget.reserve(0.5) as reservation:
             reservation.settle(0.3)
             proxy.cuts = [cut] * times
@@ -270,8 +277,8 @@ def test_what_is_cut_off_while_it_settles_counts_once(proxy: Proxy, cut: str, ti
 @pytest.mark.parametrize("cut", ["command", "answer"])
 @pytest.mark.parametrize(("fail", "made"), [("open", True), ("closed", False)])
 def test_what_is_cut_off_while_it_reserves_is_given_back(proxy: Proxy, cut: str, fail: Any, made: bool) -> None:
-    with closing(RedisStore(proxy.url, timeout=10, retry_after=0)) as store:
-        budget = Budget(1.0, store=store, fail=fail)
+    with closing(RedisLedger(proxy.url, timeout=10, retry_after=0)) as ledger:
+        budget = Budget(1.0, ledger=ledger, fail=fail)
         budget.state()
         before = guard.faults[STAGE]
         proxy.cuts = [cut] * 2
@@ -286,8 +293,8 @@ def test_what_is_cut_off_while_it_reserves_is_given_back(proxy: Proxy, cut: str,
 
 @pytest.mark.parametrize("cut", ["command", "answer"])
 async def test_an_event_loop_is_cut_off_and_counts_once(proxy: Proxy, cut: str) -> None:
-    store = RedisStore(proxy.url, timeout=10, retry_after=0)
-    budget = Budget(1.0, store=store)
+    ledger = RedisLedger(proxy.url, timeout=10, retry_after=0)
+    budget = Budget(1.0, ledger=ledger)
     async with budget.reserve(0.5) as reservation:
         reservation.settle(0.3)
         proxy.cuts = [cut] * 2
@@ -295,12 +302,12 @@ async def test_an_event_loop_is_cut_off_and_counts_once(proxy: Proxy, cut: str) 
     async with budget.reserve(0.1) as reservation:
         reservation.settle(0)
     assert (budget.state().used, budget.state().reserved) == (0.3, 0)
-    await store.aclose()
+    await ledger.aclose()
 
 
 async def test_a_task_that_is_cancelled_while_it_reserves_leaves_nothing(proxy: Proxy) -> None:
-    store = RedisStore(proxy.url, timeout=30)
-    budget = Budget(1.0, store=store)
+    ledger = RedisLedger(proxy.url, timeout=30)
+    budget = Budget(1.0, ledger=ledger)
     async with budget.reserve(0.1):
         pass
     proxy.cuts = ["wait"]
@@ -314,30 +321,30 @@ async def test_a_task_that_is_cancelled_while_it_reserves_leaves_nothing(proxy: 
     budget.state()
     assert budget.state().used == pytest.approx(0.1)
     assert budget.state().reserved == 0
-    await store.aclose()
+    await ledger.aclose()
 
 
 def test_a_server_that_is_away_costs_one_try_and_then_none_for_a_while() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:  # accepts, and says nothing
         now = 0.0
-        store = RedisStore(f"redis://127.0.0.1:{mute.getsockname()[1]}", timeout=0.05, clock=lambda: now)
+        ledger = RedisLedger(f"redis://127.0.0.1:{mute.getsockname()[1]}", timeout=0.05, clock=lambda: now)
         read = Read(Account("b", "all", "1", 0, 0, 60))
-        with pytest.raises(StoreUnreachable, match="imeout"):
-            store.do(read)
-        with pytest.raises(StoreUnreachable, match="a moment ago"):
-            store.do(read)
+        with pytest.raises(LedgerUnreachable, match="imeout"):
+            ledger.do(read)
+        with pytest.raises(LedgerUnreachable, match="a moment ago"):
+            ledger.do(read)
         now = 1.0
-        with pytest.raises(StoreUnreachable, match="imeout"):
-            store.do(read)
-        store.close()
+        with pytest.raises(LedgerUnreachable, match="imeout"):
+            ledger.do(read)
+        ledger.close()
 
 
 @pytest.mark.parametrize(("fail", "made"), [("open", 1), ("closed", 0)])
 def test_calls_while_the_server_is_away_do_as_the_budget_says(fail: Any, made: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with capture() as captured, closing(RedisStore(f"redis://127.0.0.1:{port}")) as store:
-        stop = Budget(1, unit="calls", store=store, fail=fail).watch()
+    with capture() as captured, closing(RedisLedger(f"redis://127.0.0.1:{port}")) as ledger:
+        stop = Budget(1, unit="calls", ledger=ledger, fail=fail).watch()
         before = guard.faults[STAGE]
         with nullcontext() if made else pytest.raises(BudgetUnreachable, match="fail='closed'"):
             ask(client())
@@ -349,8 +356,8 @@ def test_calls_while_the_server_is_away_do_as_the_budget_says(fail: Any, made: i
 def test_what_is_used_while_the_server_is_away_counts_when_it_is_back(
     redis_server: RedisServer, redis_url: str
 ) -> None:
-    with closing(RedisStore(redis_url, timeout=10, retry_after=0)) as store:
-        budget = Budget(1000, unit="calls", store=store)
+    with closing(RedisLedger(redis_url, timeout=10, retry_after=0)) as ledger:
+        budget = Budget(1000, unit="calls", ledger=ledger)
         with budget.reserve():
             pass
         redis_server.stop()
@@ -366,32 +373,32 @@ def test_what_is_used_while_the_server_is_away_counts_when_it_is_back(
 
 
 def test_a_full_backlog_loses_the_oldest_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seatrace.runtime.budget.redis_store._LATER_LIMIT", 5)
+    monkeypatch.setattr("seatrace.runtime.budget.redis_ledger._LATER_LIMIT", 5)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with closing(RedisStore(f"redis://127.0.0.1:{port}")) as store:
-        budget = Budget(1000, unit="calls", store=store)
+    with closing(RedisLedger(f"redis://127.0.0.1:{port}")) as ledger:
+        budget = Budget(1000, unit="calls", ledger=ledger)
         before = guard.faults[STAGE]
         for _ in range(8):
             with budget.reserve():
                 pass
-        assert len(store._later) == 5
+        assert len(ledger._later) == 5
         assert guard.faults[STAGE] == before + 8 * 2 + 3
 
 
-def test_a_key_of_another_kind_is_no_answer(store: RedisStore, redis_url: str) -> None:
+def test_a_key_of_another_kind_is_no_answer(ledger: RedisLedger, redis_url: str) -> None:
     account = Account("b", "all", "1", 0, 0, 60)
     with redis.Redis.from_url(redis_url) as direct:
         direct.set("seatrace:budget:{b|all|1}", "what is this")
-    with pytest.raises(StoreUnreachable, match="WRONGTYPE"):
-        store.do(Read(account))
+    with pytest.raises(LedgerUnreachable, match="WRONGTYPE"):
+        ledger.do(Read(account))
 
 
 def test_a_client_of_the_programs_own_is_used_and_left_open(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url, decode_responses=True) as own:
-        store = RedisStore(client=own)
-        assert store.do(Reserve(Account("b", "all", "1", 0, 0, 60), "x", 5, 10))._replace(deadline=0) == Answer(0, 5)
-        store.close()
+        ledger = RedisLedger(client=own)
+        assert ledger.do(Reserve(Account("b", "all", "1", 0, 0, 60), "x", 5, 10))._replace(deadline=0) == Answer(0, 5)
+        ledger.close()
         assert own.ping()
 
 
@@ -400,10 +407,10 @@ def test_a_client_of_the_programs_own_is_used_and_left_open(redis_url: str) -> N
 )
 def test_a_store_needs_an_address_and_times(options: Any) -> None:
     with pytest.raises(ConfigError):
-        RedisStore(**options)
+        RedisLedger(**options)
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'seatrace\[redis\]'"):
-        RedisStore("redis://localhost")
+        RedisLedger("redis://localhost")

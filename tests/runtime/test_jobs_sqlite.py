@@ -151,7 +151,7 @@ async def test_a_clock_that_is_set_takes_no_job_from_a_living_worker(path: str) 
     queue = Queue("agents", backend, clock=lambda: wall[0])
 
     async def quick(lease: float) -> Delivery | None:
-        return await queue.engine.call(backend.take("agents", lease, 0))
+        return next(iter(await queue.engine.call(backend.take("agents", 1, lease, 0))), None)
 
     await queue.enqueue("work")
     held = await take(queue, lease=30)
@@ -220,7 +220,7 @@ class Settlements(RuleBasedStateMachine):
 
     @rule(target=deliveries)
     def work(self) -> Delivery | None:
-        delivery: Delivery | None = self.call(self.backend.take("agents", 10.0, 0.0))
+        delivery: Delivery | None = next(iter(self.call(self.backend.take("agents", 1, 10.0, 0.0))), None)
         takable = {
             id
             for id, job in self.model.items()

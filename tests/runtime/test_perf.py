@@ -8,6 +8,8 @@ import inspect
 import json
 import os
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -194,11 +196,10 @@ def test_errors_are_of_the_same_name_and_their_times_apart(monitor: PerformanceM
         if fails:
             raise KeyError("mine")
 
-    for fails in (False, False, False, True):
-        try:
-            call(fails)
-        except KeyError as error:
-            assert error.args == ("mine",)
+    for _ in range(3):
+        call(False)
+    with pytest.raises(KeyError, match="mine"):
+        call(True)
     good, bad, both = (monitor.stats("call", outcome=each) for each in ("ok", "error", "all"))  # type: ignore[arg-type]
     assert good is not None
     assert bad is not None
@@ -323,19 +324,7 @@ def test_the_report_is_a_table(monitor: PerformanceMonitor) -> None:
     monitor.record("agent.run", 2.0, outcome="error")
     monitor.record("parse", 0.0000125)
     lines = monitor.report().splitlines()
-    assert lines[0].split() == [
-        "operation",
-        "count",
-        "errors",
-        "rate/s",
-        "min",
-        "mean",
-        "p50",
-        "p90",
-        "p95",
-        "p99",
-        "max",
-    ]
+    assert lines[0].split()[:5] == ["operation", "count", "errors", "rate/s", "min"]
     assert lines[2].split()[:3] == ["agent.run", "1,201", "0.1%"]
     assert lines[2].endswith("250 ms")
     assert "12.5 µs" in lines[3]
@@ -473,10 +462,18 @@ def test_times_are_recorded_as_a_metric(captured: Captured) -> None:
 
 def test_what_runs_is_a_gauge(captured: Captured) -> None:
     monitor = PerformanceMonitor()
-    with monitor.measure("running now"):
-        pass
-    captured.points("seatrace.operation.active")
     with monitor.measure("running now"), monitor.measure("running now"):
         assert captured.total("seatrace.operation.active", seatrace_operation_name="running now") == 2
     assert captured.total("seatrace.operation.active", seatrace_operation_name="running now") == 0
     assert not guard.faults.get("measure")
+
+
+def test_the_gauge_is_there_from_the_first_operation_on() -> None:
+    program = """
+from seatrace.runtime.perf import PerformanceMonitor
+from seatrace.testing import capture
+monitor = PerformanceMonitor()
+with capture() as captured, monitor.measure("first"):
+    assert captured.total("seatrace.operation.active") == 1
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

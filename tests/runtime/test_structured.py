@@ -256,6 +256,19 @@ def test_a_shape_that_json_has_not_is_named(shape: Any) -> None:
         StructuredOutput(shape)
 
 
+def test_a_class_whose_annotations_only_its_function_knows_is_named() -> None:
+    @dataclass
+    class Inner:
+        a: int
+
+    @dataclass
+    class Outer:
+        inner: Inner  # a text here, by the future import of this file
+
+    with pytest.raises(ConfigError, match="Define it, and what it names, in a module"):
+        StructuredOutput(Outer)
+
+
 def test_negative_repairs_are_named() -> None:
     with pytest.raises(ConfigError, match="repairs"):
         StructuredOutput(Ship, repairs=-1)

@@ -47,7 +47,7 @@ FAULT_STAGES = (
     "carry a context",
     "serve metrics",
     "ask a budget's rule",
-    "reach a budget's store",
+    "reach a budget's ledger",
 )
 """The closed label set of ``seatrace.faults``: these counters start at zero."""
 

@@ -13,11 +13,21 @@ if TYPE_CHECKING:
     from ._parallel import TaskTimeout as TaskTimeout
     from ._parallel import parallel as parallel
     from ._parallel import parallel_sync as parallel_sync
+    from .anomaly import Anomaly as Anomaly
+    from .anomaly import AnomalyDetector as AnomalyDetector
     from .batch import Batcher as Batcher
     from .batch import BatcherClosed as BatcherClosed
     from .batch import BatchOverflow as BatchOverflow
     from .batch import BatchReport as BatchReport
     from .batch import BatchSizeMismatch as BatchSizeMismatch
+    from .budget import Budget as Budget
+    from .budget import BudgetExceeded as BudgetExceeded
+    from .budget import BudgetState as BudgetState
+    from .budget import BudgetUnreachable as BudgetUnreachable
+    from .budget import LedgerUnreachable as LedgerUnreachable
+    from .budget import MemoryLedger as MemoryLedger
+    from .budget import RedisLedger as RedisLedger
+    from .budget import Reservation as Reservation
 
     # cache
     from .cache import CachePolicy as CachePolicy
@@ -31,9 +41,13 @@ if TYPE_CHECKING:
     from .cache import UnkeyableError as UnkeyableError
     from .cache import cached_tool as cached_tool
     from .cache import tool_cache as tool_cache
+    from .collector import CollectedMetrics as CollectedMetrics
+    from .collector import MetricsCollector as MetricsCollector
     from .context import ContextTooSmall as ContextTooSmall
     from .context import Fit as Fit
     from .context import fit_messages as fit_messages
+    from .cost import CostTotal as CostTotal
+    from .cost import CostTracker as CostTracker
     from .jobs import Attempt as Attempt
     from .jobs import Backoff as Backoff
     from .jobs import Counts as Counts
@@ -54,6 +68,10 @@ if TYPE_CHECKING:
     from .jobs import ResultTimeout as ResultTimeout
     from .jobs import Worker as Worker
     from .jobs import current_attempt as current_attempt
+    from .perf import PerformanceMonitor as PerformanceMonitor
+    from .perf import Stats as Stats
+    from .perf import measure as measure
+    from .perf import monitor as monitor
     from .pool import AgentPool as AgentPool
     from .pool import Ejection as Ejection
     from .pool import PoolClosed as PoolClosed
@@ -73,6 +91,7 @@ if TYPE_CHECKING:
     from .semantic import SemanticCache as SemanticCache
     from .semantic import Verdicts as Verdicts
     from .semantic import lexical_guard as lexical_guard
+    from .sketch import Sketch as Sketch
     from .stream import AsyncBufferedStream as AsyncBufferedStream
     from .stream import BufferedStream as BufferedStream
     from .stream import Piece as Piece
@@ -88,6 +107,11 @@ if TYPE_CHECKING:
 
 _PUBLIC: dict[str, str] = {
     # perf
+    "PerformanceMonitor": "perf",
+    "Sketch": "sketch",
+    "Stats": "perf",
+    "measure": "perf",
+    "monitor": "perf",
     # cache
     "CachePolicy": "cache",
     "CacheStats": "cache",
@@ -142,6 +166,20 @@ _PUBLIC: dict[str, str] = {
     "RouteRequest": "routing",
     "StructuredOutput": "structured",
     # cost, budget and anomaly
+    "Anomaly": "anomaly",
+    "AnomalyDetector": "anomaly",
+    "Budget": "budget",
+    "BudgetExceeded": "budget",
+    "BudgetState": "budget",
+    "BudgetUnreachable": "budget",
+    "CollectedMetrics": "collector",
+    "CostTotal": "cost",
+    "CostTracker": "cost",
+    "LedgerUnreachable": "budget",
+    "MemoryLedger": "budget",
+    "MetricsCollector": "collector",
+    "RedisLedger": "budget",
+    "Reservation": "budget",
     # pool
     "AgentPool": "pool",
     "Ejection": "pool",

@@ -48,7 +48,7 @@ def schema_of(kind: Any) -> Schema:
 
 
 def _of_dataclass(kind: Any) -> Schema:
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     fields = [each for each in dataclasses.fields(kind) if each.init]
     return {
         "type": "object",
@@ -58,6 +58,16 @@ def _of_dataclass(kind: Any) -> Schema:
     }
 
 
+def _hints(kind: Any) -> dict[str, Any]:
+    try:
+        return get_type_hints(kind)
+    except NameError as error:  # text, of names that only a function knows
+        raise ConfigError(
+            f"schema: expected annotations of {kind.__name__} that can be looked up, got {error}. Define it, and what "
+            f"it names, in a module."
+        ) from error
+
+
 def _has_default(field: dataclasses.Field[Any]) -> bool:
     return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
 
@@ -65,7 +75,7 @@ def _has_default(field: dataclasses.Field[Any]) -> bool:
 def build(kind: Any, value: Any) -> Any:
     """``value``, which fits the schema of ``kind``, as ``kind``."""
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        hints = get_type_hints(kind)
+        hints = _hints(kind)
         return kind(**{name: build(hints[name], each) for name, each in value.items()})
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return kind(value)

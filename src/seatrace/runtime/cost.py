@@ -179,12 +179,13 @@ class CostTracker:
         with self._lock:
             rows = self._ring.now()
             row = rows.get(key)
-            if row is None:
-                row = rows[key] = CostTotal()
-                self._bound(rows)
-            else:
+            if row is not None:
                 rows.move_to_end(key)
+                row.count(call)
+                return
+            row = rows[key] = CostTotal()
             row.count(call)
+            self._bound(rows)
 
     def _key(self, call: Call) -> _Key:
         scope = call.scope if isinstance(call.scope, Scope) else context.EMPTY

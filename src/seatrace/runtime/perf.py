@@ -113,7 +113,7 @@ class PerformanceMonitor:
         # What was dropped may be noticed inside a garbage collection, where no lock can be waited for.
         self._dropped: SimpleQueue[tuple[_Timing, BaseException | None]] = SimpleQueue()
         self._new_series()  # wrong numbers are said now
-        signals.register(self)
+        self._shown = False
 
     def measure(self, name: str | None = None) -> Measurement:
         """Times a function (plain, coroutine, generator, asynchronous generator; a method) or a block::
@@ -229,7 +229,10 @@ class PerformanceMonitor:
         with self._lock:
             series = self._get(name)
             series.active += 1
-            return series
+        if not self._shown:  # now that there is something to read
+            self._shown = True
+            signals.register(self)
+        return series
 
     def _count(self, name: str, duration: float, outcome: Outcome, ended: _Series | None = None) -> None:
         with self._lock:

@@ -98,6 +98,7 @@ class Sketch:
 
     def quantile(self, q: float) -> float | None:
         """The value at rank ``q * (count - 1)``, rounded down, of all that were added; ``None`` of nothing.
+        The smallest and the largest are exact.
 
         Raises:
             ValueError: ``q`` is not between 0 and 1.
@@ -112,13 +113,13 @@ class Sketch:
                 raise ValueError(f"quantile: expected a number from 0 to 1, got {q!r}")
         if not self.count:
             return [None] * len(wanted)
-        found: dict[int, float] = {}
+        found = {0: self.min, self.count - 1: self.max}
         ranks = sorted({math.floor(q * (self.count - 1)) for q in wanted})
         seen, at = 0, 0
         for value, count in self._ascending():
             seen += count
             while at < len(ranks) and ranks[at] < seen:
-                found[ranks[at]] = min(max(value, self.min), self.max)
+                found.setdefault(ranks[at], min(max(value, self.min), self.max))
                 at += 1
         return [found[math.floor(q * (self.count - 1))] for q in wanted]
 

@@ -5,7 +5,7 @@ from .budget import Budget as Budget
 from .budget import BudgetState as BudgetState
 from .errors import BudgetExceeded as BudgetExceeded
 from .errors import BudgetUnreachable as BudgetUnreachable
-from .ledger import MemoryStore as MemoryStore
-from .ledger import StoreUnreachable as StoreUnreachable
-from .redis_store import RedisStore as RedisStore
+from .ledger import LedgerUnreachable as LedgerUnreachable
+from .ledger import MemoryLedger as MemoryLedger
+from .redis_ledger import RedisLedger as RedisLedger
 from .reservation import Reservation as Reservation

@@ -21,7 +21,7 @@ from seatrace.errors import ConfigError
 from . import gate
 from .amounts import MOST, PARTS, Unit, parts_of
 from .errors import BudgetExceeded
-from .ledger import Account, Answer, MemoryStore, Read, Store, StoreUnreachable
+from .ledger import Account, Answer, Ledger, LedgerUnreachable, MemoryLedger, Read
 from .reservation import Reservation
 from .window import Slot, Window
 
@@ -97,14 +97,14 @@ class Budget:
             counted from the epoch, ``day``, ``week``, ``month`` (UTC, or ``day@Europe/Berlin``), or ``sliding:24h``.
         scope: Whose limit it is: each ``tenant``, ``user``, ``session``, ``conversation``, ``agent``, ``model`` or
             ``provider`` (or combination) has one of its own. Calls without that share one.
-        name: In metrics and messages; budgets on one store are told apart by it. Default: from unit and window.
+        name: In metrics and messages; budgets on one ledger are told apart by it. Default: from unit and window.
         thresholds: Fractions of the limit whose crossing is told (event, counter, ``on_threshold``), once a window.
         action: ``block`` raises :class:`BudgetExceeded`; ``warn`` and ``downgrade`` let calls pass; or a function of
             the :class:`BudgetState` that says which.
-        store: Who keeps the accounts: this process (default), or a :class:`RedisStore`.
+        ledger: Who keeps the accounts: this process (default), or a :class:`RedisLedger`.
         on_unpriced: What happens to calls of no known price: ``allow`` (they are made, and counted in
             ``seatrace.cost.unpriced``), ``block``, or ``assume:0.05`` USD.
-        fail: What happens to calls while the store does not answer: ``open`` lets them pass, ``closed`` does not.
+        fail: What happens to calls while the ledger does not answer: ``open`` lets them pass, ``closed`` does not.
         estimate: What a call uses at most, in ``unit``; default as in ``budget/amounts.py``. In seconds nothing is
             reserved without it.
         kinds: The calls that count. ``("tool",)`` with the unit ``calls`` limits tool calls.
@@ -125,7 +125,7 @@ class Budget:
         name: str | None = None,
         thresholds: Sequence[float] = (0.5, 0.8, 1.0),
         action: Action | Rule = "block",
-        store: Store | None = None,
+        ledger: Ledger | None = None,
         on_unpriced: str = "allow",
         fail: Literal["open", "closed"] = "open",
         estimate: Callable[[Call], float] | None = None,
@@ -150,7 +150,7 @@ class Budget:
         )
         self.most = parts_of(self.unit, self.limit)
         """The limit in parts of the unit."""
-        self._store: Store = MemoryStore() if store is None else store
+        self._ledger: Ledger = MemoryLedger() if ledger is None else ledger
         self._on_threshold = on_threshold
         self._clock = clock
         self._seen: dict[str, tuple[Account, Answer]] = {}
@@ -175,7 +175,7 @@ class Budget:
 
         For the window ``run`` the block is the run. Holds for this thread or task and the tasks it starts.
         """
-        with _narrowed(scope), gate.run_of(self, MemoryStore() if self.window.is_run else None):
+        with _narrowed(scope), gate.run_of(self, MemoryLedger() if self.window.is_run else None):
             yield self
 
     def reserve(self, amount: float | None = None, **scope: str) -> Reservation:
@@ -203,15 +203,20 @@ class Budget:
         return Reservation(self, self._values(context.current_scope(), None, scope), parts_of(self.unit, amount))
 
     def state(self, **scope: str) -> BudgetState:
-        """How it stands, for ``scope`` or whoever the code here runs for. One question to the store.
+        """How it stands, for ``scope`` or whoever the code here runs for. One question to the ledger.
 
         Raises:
-            StoreUnreachable: The store does not answer.
+            LedgerUnreachable: The ledger does not answer.
         """
         self._check_names(scope)
         values = self._values(context.current_scope(), None, scope)
-        store, account, slot = self.account(values)
-        return self.state_of(values, slot, store.do(Read(account)))
+        ledger, account, slot = self.account(values)
+        return self.state_of(values, slot, ledger.do(Read(account)))
+
+    def remaining(self, **scope: str) -> float | None:
+        """USD that can still be reserved, for a :class:`~seatrace.runtime.ModelSelector`; ``None`` where the budget is
+        not in USD."""
+        return self.state(**scope).remaining if self.unit == "usd" else None
 
     # --- for gate and reservation -------------------------------------------------------------------------------------
 
@@ -220,18 +225,18 @@ class Budget:
         scope = call.scope if isinstance(call.scope, Scope) else context.EMPTY
         return self._values(scope, call, {})
 
-    def account(self, values: Mapping[str, str]) -> tuple[Store, Account, Slot]:
-        """Where what is used now is counted. A run's account lives with the run, whatever the store."""
+    def account(self, values: Mapping[str, str]) -> tuple[Ledger, Account, Slot]:
+        """Where what is used now is counted. A run's account lives with the run, whatever the ledger."""
         now = self._clock()
         slot = self.window.slot(now)
         keep = self.window.keep(now) if slot.ends < math.inf or self.window.sliding else math.inf
         account = Account(self.name, _label(values), slot.key, self.window.pieces, slot.piece, keep)
         if not self.window.is_run:
-            return self._store, account, slot
-        return gate.store_of_run(self), account, slot
+            return self._ledger, account, slot
+        return gate.ledger_of_run(self), account, slot
 
     def state_of(self, values: Mapping[str, str], slot: Slot, answer: Answer) -> BudgetState:
-        """An answer of the store in the budget's unit."""
+        """An answer of the ledger in the budget's unit."""
         size = PARTS[self.unit]
         taken = answer.used + answer.reserved
         below = [each for each in self.thresholds if each < 1] or [1.0]
@@ -301,12 +306,12 @@ class Budget:
     # --- metrics ------------------------------------------------------------------------------------------------------
 
     def readings(self) -> Iterator[tuple[Any, float, Mapping[str, str]]]:
-        """Limit, used and reserved. Those of a store elsewhere are as last heard; runs have none."""
+        """Limit, used and reserved. Those of a ledger elsewhere are as last heard; runs have none."""
         yield catalogue.BUDGET_LIMIT, self.limit, self.labels
         slot = self.window.slot(self._clock())
         for scope, (account, answer) in self._seen.copy().items():
-            if self._store.local:
-                answer = self._store.do(Read(account._replace(slot=slot.key, piece=slot.piece)))
+            if self._ledger.local:
+                answer = self._ledger.do(Read(account._replace(slot=slot.key, piece=slot.piece)))
             elif account.slot != slot.key:
                 answer = Answer(0, 0)
             labels = {**self.labels, names.BUDGET_SCOPE: scope}
@@ -398,4 +403,4 @@ def _assumed(on_unpriced: str) -> int | None:
     return parts_of("usd", assumed)
 
 
-__all__ = ["Action", "Budget", "BudgetState", "Field", "Rule", "StoreUnreachable"]
+__all__ = ["Action", "Budget", "BudgetState", "Field", "LedgerUnreachable", "Rule"]

@@ -50,7 +50,7 @@ class BudgetExceeded(SeatraceError, Refused):
 
 
 class BudgetUnreachable(SeatraceError, Refused):
-    """A call was not made, since the store of its budget does not answer and the budget says ``fail="closed"``."""
+    """A call was not made, since the ledger of its budget does not answer and the budget says ``fail="closed"``."""
 
 
 def _again(kind: type[BudgetExceeded], args: tuple[str, ...], state: dict[str, object]) -> BudgetExceeded:

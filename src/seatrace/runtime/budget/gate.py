@@ -13,7 +13,7 @@ from seatrace.core import context, pipeline
 from seatrace.core.context import Run
 from seatrace.core.record import Call
 
-from .ledger import MemoryStore
+from .ledger import MemoryLedger
 from .reservation import CallReservation, cover_of
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 class _Block(NamedTuple):
     budget: Budget
-    store: MemoryStore | None
+    ledger: MemoryLedger | None
     """The account of a window that is this very block."""
 
 
@@ -88,10 +88,10 @@ def _admit(budget: Budget, call: Call) -> None:
 
 
 @contextmanager
-def run_of(budget: Budget, store: MemoryStore | None) -> Iterator[None]:
+def run_of(budget: Budget, ledger: MemoryLedger | None) -> Iterator[None]:
     """Enforces ``budget`` on the calls inside."""
     _install()
-    token = _blocks.set((*_blocks.get(), _Block(budget, store)))
+    token = _blocks.set((*_blocks.get(), _Block(budget, ledger)))
     try:
         yield
     finally:
@@ -101,17 +101,17 @@ def run_of(budget: Budget, store: MemoryStore | None) -> Iterator[None]:
             pass
 
 
-def store_of_run(budget: Budget) -> MemoryStore:
+def ledger_of_run(budget: Budget) -> MemoryLedger:
     """The accounts of the run around the code here: of the innermost ``budget.run()``, else of the outermost agent or
     workflow. Code outside of any gets accounts that nobody else sees."""
     block = _block_of(budget)
-    if block is not None and block.store is not None:
-        return block.store
+    if block is not None and block.ledger is not None:
+        return block.ledger
     run = _root(None)
     if run is None:
-        return MemoryStore()
-    store: MemoryStore | None = run.kept.get(budget)
-    return store or run.kept.setdefault(budget, MemoryStore())
+        return MemoryLedger()
+    ledger: MemoryLedger | None = run.kept.get(budget)
+    return ledger or run.kept.setdefault(budget, MemoryLedger())
 
 
 def _block_of(budget: Budget) -> _Block | None:

@@ -1,4 +1,4 @@
--- The accounts of budgets in Redis or Valkey; the same rules as MemoryStore in ledger.py. Amounts are whole numbers.
+-- The accounts of budgets in Redis or Valkey; the same rules as MemoryLedger in ledger.py. Amounts are whole numbers.
 --
 -- KEYS  1 hash of the account: used, reserved, refused, and r:<id> for each reservation
 --       2 sorted set of the reservations by the time at which they run out

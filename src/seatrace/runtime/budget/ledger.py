@@ -1,4 +1,4 @@
-"""Who has spent and reserved what. A store takes commands and answers each of them atomically; this one is in memory.
+"""Who has spent and reserved what. A ledger takes commands and answers each of them atomically; this one is in memory.
 
 Amounts are whole numbers of the smallest part of a unit, so that nothing is lost or made by rounding.
 """
@@ -21,8 +21,8 @@ RESERVATION_TTL = 900.0
 clients of OpenAI and Anthropic have. A call that takes longer is still counted when it ends."""
 
 
-class StoreUnreachable(SeatraceError):
-    """A shared store did not answer. What then happens to a call is the budget's ``fail``."""
+class LedgerUnreachable(SeatraceError):
+    """A shared ledger did not answer. What then happens to a call is the budget's ``fail``."""
 
 
 class Account(NamedTuple):
@@ -54,7 +54,7 @@ class Settle(NamedTuple):
     id: str
     amount: int
     deadline: int = 0
-    """The store's own word of when the reservation runs out; 0 where it was never answered."""
+    """The ledger's own word of when the reservation runs out; 0 where it was never answered."""
 
 
 class Read(NamedTuple):
@@ -84,8 +84,8 @@ class Answer(NamedTuple):
     deadline: int = 0
 
 
-class Store(Protocol):
-    """Keeps the accounts of budgets. Raises :class:`StoreUnreachable` where it cannot."""
+class Ledger(Protocol):
+    """Keeps the accounts of budgets. Raises :class:`LedgerUnreachable` where it cannot."""
 
     local: bool
     """Whether it answers at once, so that it may be asked whenever metrics are read."""
@@ -136,7 +136,7 @@ class _Slot:
             del self.pieces[min(self.pieces, key=lambda piece: -abs(piece - account.piece))]
 
 
-class MemoryStore:
+class MemoryLedger:
     """Accounts of this process. The default.
 
     Args:
@@ -159,7 +159,7 @@ class MemoryStore:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not max_scopes > 0 or not reservation_ttl > 0:
-            raise ValueError(f"MemoryStore: expected numbers above 0, got {max_scopes=!r}, {reservation_ttl=!r}")
+            raise ValueError(f"MemoryLedger: expected numbers above 0, got {max_scopes=!r}, {reservation_ttl=!r}")
         self._max_scopes = max_scopes
         self._ttl = reservation_ttl
         self._clock = clock
@@ -230,7 +230,7 @@ class MemoryStore:
         self._sweep_at = now + 60.0
         guard.logger.warning(
             "seatrace: a budget has more than %d scopes at a time; further ones share one account. "
-            "Raise MemoryStore(max_scopes=...) or use a RedisStore.",
+            "Raise MemoryLedger(max_scopes=...) or use a RedisLedger.",
             self._max_scopes,
         )
         return False

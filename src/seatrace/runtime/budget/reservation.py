@@ -1,4 +1,4 @@
-"""From reserving to settling: written once as steps that ask a store, driven by a thin loop for threads and one for
+"""From reserving to settling: written once as steps that ask a ledger, driven by a thin loop for threads and one for
 event loops."""
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from seatrace.errors import ConfigError
 from . import amounts
 from .amounts import PARTS, Amount, parts_of
 from .errors import BudgetUnreachable
-from .ledger import Answer, Command, Read, Reserve, Settle, Store, StoreUnreachable
+from .ledger import Answer, Command, Ledger, LedgerUnreachable, Read, Reserve, Settle
 
 if TYPE_CHECKING:
     from .budget import Budget, BudgetState
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 _Steps = Generator[Command, Answer, None]
 
 
-def _run(steps: _Steps, store: Store) -> None:
+def _run(steps: _Steps, ledger: Ledger) -> None:
     """Carries ``steps`` out, and waits for each of them."""
     try:
         command = next(steps)
         while True:
             try:
-                answer = store.do(command)
-            except StoreUnreachable as error:
+                answer = ledger.do(command)
+            except LedgerUnreachable as error:
                 command = steps.throw(error)
             else:
                 command = steps.send(answer)
@@ -40,14 +40,14 @@ def _run(steps: _Steps, store: Store) -> None:
         return
 
 
-async def _arun(steps: _Steps, store: Store) -> None:
+async def _arun(steps: _Steps, ledger: Ledger) -> None:
     """The same, on an event loop."""
     try:
         command = next(steps)
         while True:
             try:
-                answer = await store.ado(command)
-            except StoreUnreachable as error:
+                answer = await ledger.ado(command)
+            except LedgerUnreachable as error:
                 command = steps.throw(error)
             else:
                 command = steps.send(answer)
@@ -58,12 +58,12 @@ async def _arun(steps: _Steps, store: Store) -> None:
 class _Hold:
     """Parts of a budget that are reserved until they are settled."""
 
-    __slots__ = ("_deadline", "_id", "_open", "account", "budget", "slot", "store", "values")
+    __slots__ = ("_deadline", "_id", "_open", "account", "budget", "ledger", "slot", "values")
 
     def __init__(self, budget: Budget, values: Mapping[str, str]) -> None:
         self.budget = budget
         self.values = values
-        self.store, self.account, self.slot = budget.account(values)
+        self.ledger, self.account, self.slot = budget.account(values)
         self._id = token_hex(8)
         self._deadline = 0
         self._open = False
@@ -84,13 +84,13 @@ class _Hold:
                 if not self._passes(rule, answer):
                     raise budget.exceeded(self._state(answer), amount.parts if amount.known else None)
                 answer = yield command._replace(force=True)
-        except StoreUnreachable as error:
-            guard.note("reach a budget's store", error)
+        except LedgerUnreachable as error:
+            guard.note("reach a budget's ledger", error)
             if budget.rules.fail == "closed":
                 self._open = True
                 yield from self.settling(0)  # it may have been reserved all the same
                 raise BudgetUnreachable(
-                    f"budget {budget.name!r}: expected an answer of its store, got: {error}. "
+                    f"budget {budget.name!r}: expected an answer of its ledger, got: {error}. "
                     f"No call is made meanwhile, as fail='closed' says."
                 ) from error
         else:
@@ -99,7 +99,7 @@ class _Hold:
         self._open = True
 
     def settling(self, used: int) -> _Steps:
-        """Gives back what is reserved, and counts ``used``; once. A store that does not answer keeps it for later."""
+        """Gives back what is reserved, and counts ``used``; once. A ledger that does not answer keeps it for later."""
         if not self._open:
             return
         self._open = False
@@ -110,8 +110,8 @@ class _Hold:
             _, self.account, self.slot = budget.account(self.values)
         try:
             answer = yield Settle(self.account, self._id, used, self._deadline)
-        except StoreUnreachable as error:
-            guard.note("reach a budget's store", error)
+        except LedgerUnreachable as error:
+            guard.note("reach a budget's ledger", error)
             return
         budget.saw(self.account, answer)
         budget.tell_crossings(self.values, self.slot, answer)
@@ -142,11 +142,11 @@ class CallReservation(_Hold):
 
     def take(self) -> None:
         """Reserves, or refuses the call."""
-        _run(self.taking(self._amount), self.store)
+        _run(self.taking(self._amount), self.ledger)
 
     def ended(self, call: Call) -> None:
         """Settles: what the call has used, or nothing where it was refused by another gate and never made."""
-        _run(self.settling(self._used(call) if call.ended else 0), self.store)
+        _run(self.settling(self._used(call) if call.ended else 0), self.ledger)
 
     def _expected(self, call: Call) -> Amount:
         estimate = self.budget.rules.estimate
@@ -198,20 +198,20 @@ class Reservation(_Hold):
         return ended
 
     def __enter__(self) -> Reservation:
-        _run(self.taking(Amount(self._amount)), self.store)
+        _run(self.taking(Amount(self._amount)), self.ledger)
         self._enter()
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        _run(self.settling(self._leave(error)), self.store)
+        _run(self.settling(self._leave(error)), self.ledger)
 
     async def __aenter__(self) -> Reservation:
-        await _arun(self.taking(Amount(self._amount)), self.store)
+        await _arun(self.taking(Amount(self._amount)), self.ledger)
         self._enter()
         return self
 
     async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        await _arun(self.settling(self._leave(error)), self.store)
+        await _arun(self.settling(self._leave(error)), self.ledger)
 
     def _enter(self) -> None:
         self._cover = _covers.set((*_covers.get(), self))

@@ -51,13 +51,18 @@ if id == '' then
     id = redis.call('ZRANGEBYSCORE', waiting, '-inf', before, 'LIMIT', 0, 1)[1]
     if not id then return false end
 end
-local held = redis.call('HMGET', job(id), 'status', 'envelope', 'due', 'redelivered', 'cancelled')
-if held[1] ~= 'waiting' then return false end
-redis.call('ZREM', waiting, id)
-redis.call('ZADD', active, till, id)
-redis.call('HSET', job(id), 'status', 'active', 'token', token, 'redelivered', '0')
-local fence = redis.call('HINCRBY', job(id), 'fence', 1)
-local attempt = redis.call('HINCRBY', job(id), 'attempts', 1)
+local held = redis.call('HMGET', job(id), 'status', 'envelope', 'due', 'redelivered', 'cancelled', 'token', 'fence',
+    'attempts')
+local fence, attempt = tonumber(held[7]) or 0, tonumber(held[8]) or 0
+if held[1] == 'waiting' then
+    fence, attempt = fence + 1, attempt + 1
+    redis.call('ZREM', waiting, id)
+    redis.call('ZADD', active, till, id)
+    redis.call('HSET', job(id), 'status', 'active', 'token', token, 'fence', fence, 'attempts', attempt)
+    if held[4] then redis.call('HDEL', job(id), 'redelivered') end
+elseif held[1] ~= 'active' or held[6] ~= token then
+    return false
+end
 local cost = ''
 if fence > 1 then
     local fields = redis.call('HGETALL', job(id))

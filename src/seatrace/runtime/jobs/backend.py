@@ -19,13 +19,13 @@ class Backend(Protocol):
     """``messaging.system`` of spans and metrics."""
     engine: Engine
 
-    async def put(self, queue: str, envelope: Envelope) -> str | None:
-        """Queues a job. Returns the id of the job that has the envelope's key already; ``None`` where this is a new
-        one. Putting the same id again changes nothing."""
+    async def put(self, queue: str, envelope: Envelope) -> tuple[str, bool]:
+        """Queues a job. Returns its id and true; or the id of the job that has the envelope's key already, and false.
+        Putting the same envelope again changes nothing."""
 
-    async def take(self, queue: str, lease: float, wait: float) -> Delivery | None:
-        """The next job that is due, leased for ``lease`` seconds. Waits up to ``wait`` seconds for one, or until
-        :meth:`nudge`."""
+    async def take(self, queue: str, most: int, lease: float, wait: float) -> list[Delivery]:
+        """The next jobs that are due, at most ``most``, leased for ``lease`` seconds. Waits up to ``wait`` seconds for
+        the first one, or until :meth:`nudge`, and for no further one."""
 
     def nudge(self, queue: str) -> None:
         """Makes a waiting :meth:`take` return with empty hands. Called in the engine's loop."""

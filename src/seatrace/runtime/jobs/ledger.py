@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from seatrace.errors import MissingExtraError
 
 from ._ledger_scripts import SCRIPTS
-from .errors import QueueUnavailable
+from ._scripts import Scripts, unreachable
 from .record import Bill, Counts, Delivery, Envelope, JobState, Renewal, Verdict
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Ledger:
         self._keep = keep_results
         self._clock = clock
         self._redis: Redis | None = None
-        self._scripts: dict[str, Any] = {}
+        self._scripts: Scripts | None = None
 
     async def put(self, queue: str, envelope: Envelope, max_jobs: int) -> tuple[str, str]:
         """Notes a job: ``("new", id)``, ``("delayed", id)``, ``("known", id)`` where it was put already or another has
@@ -127,17 +127,18 @@ class Ledger:
         return Counts(int(waiting), int(delayed), int(active), int(dead), age)
 
     async def close(self) -> None:
-        redis, self._redis, self._scripts = self._redis, None, {}
+        redis, self._redis, self._scripts = self._redis, None, None
         if redis is not None:
             await redis.aclose()
 
     def forget(self) -> None:
         """After a fork: the connections are the parent's."""
-        self._redis, self._scripts = None, {}
+        self._redis = self._scripts = None
 
     async def _call(self, script: str, queue: str, *args: Any) -> Any:
-        redis = self._connection()
-        return await self._reach(self._scripts[script](keys=[_prefix(queue)], args=args, client=redis))
+        if self._scripts is None:
+            self._scripts = Scripts(self._connection(), SCRIPTS)
+        return await self._scripts.call(script, _prefix(queue), *args)
 
     def _connection(self) -> Redis:
         if self._redis is None:
@@ -146,7 +147,6 @@ class Ledger:
             except ImportError as error:
                 raise MissingExtraError("a ledger in Redis needs redis: pip install 'seatrace[redis]'") from error
             self._redis = Redis.from_url(self._url, decode_responses=True, socket_connect_timeout=5, socket_timeout=30)
-            self._scripts = {name: self._redis.register_script(text) for name, text in SCRIPTS.items()}
         return self._redis
 
     async def _reach(self, work: Any) -> Any:
@@ -155,7 +155,7 @@ class Ledger:
         try:
             return await work
         except (RedisError, OSError) as error:
-            raise QueueUnavailable(f"the ledger cannot be reached: {type(error).__name__}: {error}") from error
+            raise unreachable(error) from error
 
 
 def _prefix(queue: str) -> str:

@@ -9,6 +9,9 @@ from typing import Any, Protocol
 
 from .errors import InvalidPayload
 
+SEALED = "\x02sealed:"
+"""Before text that a cipher made; no JSON begins so."""
+
 
 class Cipher(Protocol):
     """Seals payloads and results before they leave the process; ``cryptography.fernet.Fernet`` is one."""
@@ -37,9 +40,17 @@ def to_text(value: Any, what: str, *, limit: int, cipher: Cipher | None) -> str:
             f"{what}: expected at most {limit:,} bytes of JSON, got {len(data):,}: put it into a store and queue its "
             "address, or raise max_payload="
         )
-    return text if cipher is None else base64.b64encode(cipher.encrypt(data)).decode()
+    return text if cipher is None else SEALED + base64.b64encode(cipher.encrypt(data)).decode()
 
 
 def from_text(text: str, cipher: Cipher | None) -> Any:
-    """What :func:`to_text` was given."""
-    return json.loads(text if cipher is None else cipher.decrypt(base64.b64decode(text)))
+    """What :func:`to_text` was given.
+
+    Raises:
+        InvalidPayload: It is sealed and there is no cipher, or the other way round: who can write into a queue must not
+            be able to pass for one who has the key.
+    """
+    if text.startswith(SEALED) is (cipher is None):
+        wanted = "a queue with the cipher that sealed this" if cipher is None else "text that the queue's cipher sealed"
+        raise InvalidPayload(f"expected {wanted}")
+    return json.loads(text if cipher is None else cipher.decrypt(base64.b64decode(text[len(SEALED) :])))

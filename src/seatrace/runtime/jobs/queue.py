@@ -105,17 +105,17 @@ class Queue:
         """
         with self._sending() as step:
             envelope = self.prepare(task, payload, **options)
-            step.call.attributes[names.MESSAGING_MESSAGE_ID] = envelope.id
-            known = await self.engine.call(self.backend.put(self.name, envelope))
-        return self._queued(envelope, known)
+            id, new = await self.engine.call(self.backend.put(self.name, envelope))
+            step.call.attributes[names.MESSAGING_MESSAGE_ID] = id
+        return self._queued(id, new)
 
     def enqueue_sync(self, task: str, payload: Any = None, **options: Unpack[JobOptions]) -> Job:
         """As :meth:`enqueue`; blocks."""
         with self._sending() as step:
             envelope = self.prepare(task, payload, **options)
-            step.call.attributes[names.MESSAGING_MESSAGE_ID] = envelope.id
-            known = self.engine.call_sync(self.backend.put(self.name, envelope))
-        return self._queued(envelope, known)
+            id, new = self.engine.call_sync(self.backend.put(self.name, envelope))
+            step.call.attributes[names.MESSAGING_MESSAGE_ID] = id
+        return self._queued(id, new)
 
     def prepare(
         self,
@@ -186,10 +186,10 @@ class Queue:
             raise
         signals.measure(metrics.QUEUE_SENT, 1, self.attributes)
 
-    def _queued(self, envelope: Envelope, known: str | None) -> Job:
-        if known is not None:
+    def _queued(self, id: str, new: bool) -> Job:
+        if not new:
             signals.measure(metrics.QUEUE_DUPLICATES, 1, self.attributes)
-        return Job(self, known or envelope.id)
+        return Job(self, id)
 
     # --- jobs ---------------------------------------------------------------------------------------------------------
 
@@ -251,7 +251,8 @@ class Queue:
         counts = self._counts
         for state, jobs in (("waiting", counts.waiting), ("delayed", counts.delayed), ("active", counts.active)):
             yield metrics.QUEUE_DEPTH, jobs, {**self.attributes, names.QUEUE_STATE: state}
-        yield metrics.QUEUE_OLDEST_AGE, counts.oldest or 0.0, self.attributes
+        if counts.oldest is not None or not counts.waiting:
+            yield metrics.QUEUE_OLDEST_AGE, counts.oldest or 0.0, self.attributes
 
     def zeros(self) -> Iterable[tuple[Metric, signals.Attributes]]:
         for metric in (metrics.QUEUE_SENT, metrics.QUEUE_DUPLICATES, metrics.QUEUE_REDELIVERIES):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from random import Random
 from typing import Any, Literal
 
@@ -67,14 +67,27 @@ class Envelope:
     key: str | None = None
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), separators=(",", ":"))
+        backoff = self.backoff
+        return _encode(
+            {
+                **{name: getattr(self, name) for name in _PLAIN},
+                "headers": dict(self.headers),
+                "scope": dict(self.scope),
+                "backoff": {name: getattr(backoff, name) for name in _BACKOFF},
+            }
+        )
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Envelope:
         """Reads what :meth:`to_json` wrote; fields of later versions are left out."""
-        known = {each.name for each in fields(cls)}
-        found = {name: value for name, value in json.loads(text).items() if name in known}
+        found = {name: value for name, value in json.loads(text).items() if name in _FIELDS}
         return cls(**{**found, "backoff": Backoff(**found.get("backoff", {}))})
+
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+_FIELDS = frozenset(each.name for each in fields(Envelope))
+_PLAIN = tuple(sorted(_FIELDS - {"headers", "scope", "backoff"}))
+_BACKOFF = tuple(each.name for each in fields(Backoff))
 
 
 @dataclass(slots=True, eq=False)

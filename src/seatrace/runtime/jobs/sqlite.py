@@ -84,7 +84,7 @@ class SqliteBackend:
 
     # --- sending ------------------------------------------------------------------------------------------------------
 
-    async def put(self, queue: str, envelope: Envelope) -> str | None:
+    async def put(self, queue: str, envelope: Envelope) -> tuple[str, bool]:
         with self._writing() as db:
             held = db.execute("SELECT sum(jobs) FROM counts WHERE queue = ?", (queue,)).fetchone()[0]
             if (held or 0) >= self._max_jobs:
@@ -106,29 +106,30 @@ class SqliteBackend:
             ).rowcount
             if not new:
                 known = db.execute("SELECT id FROM jobs WHERE queue = ? AND key = ?", (queue, envelope.key)).fetchone()
-                return known[0] if known is not None and known[0] != envelope.id else None
+                id = envelope.id if known is None else known[0]
+                return id, id == envelope.id
         self._news.tell(queue)
-        return None
+        return envelope.id, True
 
     # --- working ------------------------------------------------------------------------------------------------------
 
-    async def take(self, queue: str, lease: float, wait: float) -> Delivery | None:
+    async def take(self, queue: str, most: int, lease: float, wait: float) -> list[Delivery]:
         loop, nudges = asyncio.get_running_loop(), self._nudges.count(queue)
         deadline = loop.time() + wait
         while True:
-            found = self._take(queue, lease)
+            found = self._take(queue, most, lease)
             left = deadline - loop.time()
-            if found is not None or left <= 0 or self._nudges.count(queue) != nudges:
+            if found or left <= 0 or self._nudges.count(queue) != nudges:
                 return found
             await self._news.wait(queue, min(left, self._poll))
             if self._nudges.count(queue) != nudges:
-                return None
+                return []
 
     def nudge(self, queue: str) -> None:
         self._nudges.add(queue)
         self._news.tell(queue)
 
-    def _take(self, queue: str, lease: float) -> Delivery | None:
+    def _take(self, queue: str, most: int, lease: float) -> list[Delivery]:
         now = self._clock()
         expired = now if self._watch.trusts(lease) else float("-inf")
         with self._reading() as db:
@@ -140,7 +141,8 @@ class SqliteBackend:
                 {"queue": queue, "now": now, "expired": expired},
             ).fetchone()
         if due is None:
-            return None
+            return []
+        taken: list[Delivery] = []
         with self._writing() as db:
             db.execute(
                 "UPDATE jobs SET status = 'waiting' WHERE queue = ? AND status = 'delayed' AND due <= ?", (queue, now)
@@ -150,24 +152,33 @@ class SqliteBackend:
                 "WHERE queue = ? AND status = 'active' AND lease_until <= ?",
                 (queue, expired),
             )
-            row = db.execute(
-                "UPDATE jobs SET status = 'active', token = ?, lease_until = ?, fence = fence + 1, "
-                "attempts = attempts + 1 WHERE seq = (SELECT seq FROM jobs WHERE queue = ? AND status = 'waiting' "
-                "ORDER BY priority DESC, seq LIMIT 1) "
-                "RETURNING id, envelope, token, fence, attempts, due, redelivered, cancelled",
-                (uuid4().hex, now + lease, queue),
-            ).fetchone()
-            if row is None:
-                return None
-            id, text, token, fence, attempt, due_at, redelivered, cancelled = row
-            db.execute("UPDATE jobs SET redelivered = 0 WHERE id = ? AND redelivered = 1", (id,))
+            while len(taken) < most and (delivery := self._take_one(db, queue, now, now + lease)) is not None:
+                taken.append(delivery)
+        return taken
+
+    @staticmethod
+    def _take_one(db: sqlite3.Connection, queue: str, now: float, until: float) -> Delivery | None:
+        row = db.execute(
+            "UPDATE jobs SET status = 'active', token = ?, lease_until = ?, fence = fence + 1, attempts = attempts + 1 "
+            "WHERE seq = (SELECT seq FROM jobs WHERE queue = ? AND status = 'waiting' "
+            "ORDER BY priority DESC, seq LIMIT 1) "
+            "RETURNING id, envelope, token, fence, attempts, due, redelivered, cancelled",
+            (uuid4().hex, until, queue),
+        ).fetchone()
+        if row is None:
+            return None
+        id, text, token, fence, attempt, due, redelivered, cancelled = row
+        if redelivered:
+            db.execute("UPDATE jobs SET redelivered = 0 WHERE id = ?", (id,))
+        cost = None
+        if fence > 1:
             [cost] = db.execute("SELECT sum(cost) FROM bills WHERE id = ?", (id,)).fetchone()
         return Delivery(
             Envelope.from_json(text),
             token,
             fence,
             attempt,
-            waited=max(0.0, now - due_at),
+            waited=max(0.0, now - due),
             redelivered=bool(redelivered),
             cancelled=bool(cancelled),
             cost=cost,

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from contextvars import Context
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
@@ -18,6 +17,7 @@ from seatrace.core import guard
 from seatrace.errors import ConfigError, MissingExtraError
 from seatrace.runtime._options import check_count, check_number
 
+from .background import background, end
 from .engine import Engine
 from .errors import QueueFull, QueueUnavailable
 from .ledger import Ledger
@@ -33,8 +33,11 @@ _TASK = "seatrace:"
 _OVERDUE = 60.0
 """Seconds after which a waiting job is taken without its message, also by workers that have enough to do."""
 
-_SEND_LIMIT = 10.0
-"""Seconds that sending a message may take."""
+_OUTBOX = 1000
+"""Messages that wait to be sent; with more, senders wait, too."""
+
+_LAST_WORD = 5.0
+"""Seconds that a closing backend takes to send them."""
 
 
 class TaskiqBackend:
@@ -84,22 +87,33 @@ class TaskiqBackend:
         """Before the first use, and after a fork."""
         self._broker: AsyncBroker | None = None
         self._starting: asyncio.Lock | None = None
+        self._outbox: asyncio.Queue[tuple[str, str, int]] = asyncio.Queue(_OUTBOX)
         self._intake = Intake()
+        self._nudges = Nudges()
         self._settled = Waiters()
         self._swept: dict[str, float] = {}
+        self._sweeping: dict[str, bool] = {}
+        """Whether the last look into the ledger, with no message there, found a job: then the next look is at once."""
         self._running: dict[str, asyncio.Task[None]] = {}
         self._told = False
         self._ledger.forget()
 
     # --- sending ------------------------------------------------------------------------------------------------------
 
-    async def put(self, queue: str, envelope: Envelope) -> str | None:
+    async def put(self, queue: str, envelope: Envelope) -> tuple[str, bool]:
         said, id = await self._ledger.put(queue, envelope, self._max_jobs)
         if said == "full":
             raise QueueFull(f"queue {queue!r} holds {id} jobs, as many as it may: drain it, or raise max_jobs=")
         if said == "new":
-            await self._send(queue, id, envelope.priority)
-        return id if said == "known" and id != envelope.id else None
+            await self._outbox.put((queue, id, envelope.priority))
+            self._keep_running("send", self._send_all)
+        return id, id == envelope.id
+
+    async def _send_all(self) -> None:
+        """Sends messages one after the other, so that senders wait for the ledger alone."""
+        while True:
+            await self._send(*await self._outbox.get())
+            self._outbox.task_done()
 
     async def _send(self, queue: str, id: str, priority: int = 0) -> None:
         """Sends the job's message. Where that fails, the job is late and not lost: the ledger has it."""
@@ -108,7 +122,7 @@ class TaskiqBackend:
         labels = {"priority": priority} if priority else {}
         try:
             kicker: AsyncKicker[..., Any] = AsyncKicker(_TASK + queue, await self._started(), labels)
-            await asyncio.wait_for(kicker.with_task_id(id).kiq(), _SEND_LIMIT)
+            await kicker.with_task_id(id).kiq()
             self._told = False
         except Exception as error:
             if not self._told:
@@ -121,8 +135,8 @@ class TaskiqBackend:
 
     # --- working ------------------------------------------------------------------------------------------------------
 
-    async def take(self, queue: str, lease: float, wait: float) -> Delivery | None:
-        loop = asyncio.get_running_loop()
+    async def take(self, queue: str, most: int, lease: float, wait: float) -> list[Delivery]:
+        loop, nudges = asyncio.get_running_loop(), self._nudges.count(queue)
         self._keep_running("listen", self._listen)
         self._keep_running(f"move {queue}", lambda: self._move(queue))
         deadline = loop.time() + wait
@@ -131,31 +145,42 @@ class TaskiqBackend:
                 self._swept[queue] = loop.time()
                 overdue = await self._ledger.claim(queue, None, uuid4().hex, lease, _OVERDUE)
                 if overdue is not None:
-                    return overdue
-            left = deadline - loop.time()
-            message = await self._intake.next(queue, min(max(0.0, left), self._poll))
-            if message == "nudge":
-                return None
-            if message is None:
+                    return [overdue]
+            left = max(0.0, deadline - loop.time())
+            messages = await self._intake.next(queue, most, min(left, 0.0 if self._sweeping.get(queue) else self._poll))
+            found = await self._claim(queue, messages, lease)
+            if found:
+                return found
+            if not messages:
                 idle = await self._ledger.claim(queue, None, uuid4().hex, lease)
-                if idle is not None or left <= self._poll:
-                    return idle
-                continue
-            delivery = await self._claim(queue, message, lease)
-            if delivery is not None:
-                return delivery
+                self._sweeping[queue] = idle is not None
+                if idle is not None:
+                    return [idle]
+            if left <= 0 or self._nudges.count(queue) != nudges:
+                return []
 
-    async def _claim(self, queue: str, message: Message, lease: float) -> Delivery | None:
-        try:
-            delivery = await self._ledger.claim(queue, message[0], uuid4().hex, lease)
-        except BaseException:
-            self._intake.put_back(queue, message)
-            raise
-        background(self._acknowledge(message[1]))
-        return delivery
+    async def _claim(self, queue: str, messages: list[Message], lease: float) -> list[Delivery]:
+        """Claims the jobs of ``messages`` and acknowledges those. Where the ledger is away they are kept for later."""
+        claims = (self._ledger.claim(queue, id, uuid4().hex, lease) for id, _ in messages)
+        answers = await asyncio.gather(*claims, return_exceptions=True)
+        found: list[Delivery] = []
+        failed: BaseException | None = None
+        for message, answer in zip(messages, answers, strict=True):
+            if isinstance(answer, BaseException):
+                self._intake.put_back(queue, message)
+                failed = answer
+                continue
+            if message[1] is not None:
+                background(self._acknowledge(message[1]))
+            if answer is not None:
+                found.append(answer)
+        if failed is not None and not found:
+            raise failed
+        return found
 
     def nudge(self, queue: str) -> None:
-        self._intake.nudge(queue)
+        self._nudges.add(queue)
+        self._intake.wake(queue)
 
     def _keep_running(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         running = self._running.get(name)
@@ -190,7 +215,7 @@ class TaskiqBackend:
     @staticmethod
     async def _acknowledge(ack: Any) -> None:
         try:
-            done = ack() if ack is not None else None
+            done = ack()
             if done is not None:
                 await done
         except Exception as error:  # the message comes again, and finds its job taken
@@ -257,9 +282,9 @@ class TaskiqBackend:
         return self._broker
 
     async def close(self) -> None:
-        for task in self._running.values():
-            task.cancel()
-        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        if self._outbox.qsize() and "send" in self._running:
+            await asyncio.wait({asyncio.ensure_future(self._outbox.join())}, timeout=_LAST_WORD)
+        await end(self._running.values())
         try:
             if self._broker is not None:
                 await self._broker.shutdown()
@@ -279,7 +304,6 @@ class Intake:
         self._most = most
         self._came: dict[str, deque[Message]] = {}
         self._news, self._room = Waiters(), Waiters()
-        self._nudges = Nudges()
 
     async def put(self, queue: str, message: Message) -> None:
         waiting = self._came.setdefault(queue, deque())
@@ -291,30 +315,14 @@ class Intake:
     def put_back(self, queue: str, message: Message) -> None:
         self._came.setdefault(queue, deque()).appendleft(message)
 
-    async def next(self, queue: str, wait: float) -> Message | str | None:
-        """The next message; ``None`` after ``wait`` seconds, ``"nudge"`` at a nudge."""
-        nudges = self._nudges.count(queue)
+    async def next(self, queue: str, most: int, wait: float) -> list[Message]:
+        """The next messages; none after ``wait`` seconds, or when woken."""
         waiting = self._came.setdefault(queue, deque())
-        if not waiting:
+        if not waiting and wait > 0:
             await self._news.wait(queue, wait)
-        if self._nudges.count(queue) != nudges:
-            return "nudge"
-        if not waiting:
-            return None
+        messages = [waiting.popleft() for _ in range(min(most, len(waiting)))]
         self._room.tell(queue)
-        return waiting.popleft()
+        return messages
 
-    def nudge(self, queue: str) -> None:
-        self._nudges.add(queue)
+    def wake(self, queue: str) -> None:
         self._news.tell(queue)
-
-
-_tasks: set[asyncio.Task[None]] = set()
-
-
-def background(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """A task of the backend's own, in nobody's trace."""
-    task: asyncio.Task[None] = Context().run(asyncio.ensure_future, work)
-    _tasks.add(task)  # the loop holds tasks weakly
-    task.add_done_callback(_tasks.discard)
-    return task

@@ -160,49 +160,54 @@ class Worker:
     # --- taking -------------------------------------------------------------------------------------------------------
 
     async def _take_all(self, tasks: set[asyncio.Task[None]], until_empty: bool) -> None:
-        slots = asyncio.Semaphore(self._concurrency)
+        room = asyncio.Event()
         pause = 0.1
 
         def done(task: asyncio.Task[None]) -> None:
             tasks.discard(task)
-            slots.release()
+            room.set()
 
-        while True:
-            await slots.acquire()
-            if self._stopping:
-                return
+        while not self._stopping:
+            free = self._concurrency - len(tasks)
+            if not free:
+                room.clear()
+                await room.wait()
+                continue
             try:
-                delivery = await self._take(_SHORT if until_empty else _WAIT)
+                deliveries = await self._take(free, _SHORT if until_empty else _WAIT)
+                if not deliveries and until_empty and not tasks and await self._empty():
+                    return
                 pause = 0.1
                 self._told_unavailable = False
-                if delivery is None and until_empty and not tasks and await self._empty():
-                    return
             except QueueUnavailable as error:
-                slots.release()
                 self._tell_unavailable(error)
                 await asyncio.sleep(pause)
                 pause = min(5.0, 2 * pause)
                 continue
-            if delivery is None:
-                slots.release()
-                continue
-            task = asyncio.ensure_future(self._process(delivery))
-            tasks.add(task)
-            task.add_done_callback(done)
+            if self._stopping:
+                await self._give_back(deliveries)
+                return
+            for delivery in deliveries:
+                task = asyncio.ensure_future(self._process(delivery))
+                tasks.add(task)
+                task.add_done_callback(done)
 
-    async def _take(self, wait: float) -> Delivery | None:
-        """The next job. If this is cancelled, a job that comes in the same moment is given back."""
+    async def _take(self, most: int, wait: float) -> list[Delivery]:
+        """The next jobs. If this is cancelled, jobs that come in the same moment are given back."""
         queue = self.queue
-        taking = asyncio.wrap_future(queue.engine.start(queue.backend.take(queue.name, self._lease, wait)))
+        taking = asyncio.wrap_future(queue.engine.start(queue.backend.take(queue.name, most, self._lease, wait)))
         try:
             return await asyncio.shield(taking)
         except asyncio.CancelledError:
             queue.engine.start(self._nudge())
             await asyncio.wait([taking])
-            delivery = None if taking.cancelled() or taking.exception() else taking.result()
-            if delivery is not None:
-                await self._settle(delivery, Verdict("released"))
+            if not taking.cancelled() and not taking.exception():
+                await self._give_back(taking.result())
             raise
+
+    async def _give_back(self, deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            await self._settle(delivery, Verdict("released"))
 
     async def _nudge(self) -> None:
         self.queue.backend.nudge(self.queue.name)

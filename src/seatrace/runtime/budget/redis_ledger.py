@@ -16,14 +16,14 @@ from weakref import WeakKeyDictionary
 from seatrace.core import guard
 from seatrace.errors import ConfigError, MissingExtraError
 
-from .ledger import RESERVATION_TTL, Account, Answer, Command, Reserve, Settle, StoreUnreachable
+from .ledger import RESERVATION_TTL, Account, Answer, Command, LedgerUnreachable, Reserve, Settle
 
 _LATER_LIMIT = 10_000
 _LATER_AT_ONCE = 200
 _KEPT_MOST = 400 * 86400.0
 
 
-class RedisStore:
+class RedisLedger:
     """Keeps accounts where every process sees them. One round trip a question, in the thread that makes the call.
 
     A reservation of a process that died runs out after ``reservation_ttl``, by the server's clock. While the server
@@ -60,10 +60,10 @@ class RedisStore:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if url is None and client is None and async_client is None:
-            raise ConfigError("RedisStore(): expected a url such as redis://localhost:6379/0, or a client")
+            raise ConfigError("RedisLedger(): expected a url such as redis://localhost:6379/0, or a client")
         if not all(0 < each < math.inf for each in (timeout, reservation_ttl)) or not 0 <= retry_after < math.inf:
             raise ConfigError(
-                f"RedisStore(): expected times above 0, got {timeout=}, {retry_after=}, {reservation_ttl=}"
+                f"RedisLedger(): expected times above 0, got {timeout=}, {retry_after=}, {reservation_ttl=}"
             )
         self._redis = _library()
         self._url = url
@@ -82,7 +82,7 @@ class RedisStore:
         """Carries out one command.
 
         Raises:
-            StoreUnreachable: The server does not answer, or not what is expected.
+            LedgerUnreachable: The server does not answer, or not what is expected.
         """
         try:
             self._check()
@@ -92,9 +92,9 @@ class RedisStore:
             answer = _answer(script(*self._arguments(command)))
         except BaseException as error:
             self._missed(command, error)
-            if not isinstance(error, Exception) or isinstance(error, (StoreUnreachable, ConfigError)):
+            if not isinstance(error, Exception) or isinstance(error, (LedgerUnreachable, ConfigError)):
                 raise
-            raise StoreUnreachable(f"{type(error).__name__}: {error}") from error
+            raise LedgerUnreachable(f"{type(error).__name__}: {error}") from error
         batch = self._some_later()
         if batch:
             try:
@@ -110,7 +110,7 @@ class RedisStore:
         """The same, without blocking the event loop.
 
         Raises:
-            StoreUnreachable: See :meth:`do`.
+            LedgerUnreachable: See :meth:`do`.
         """
         try:
             self._check()
@@ -119,9 +119,9 @@ class RedisStore:
             answer = _answer(await script(*self._arguments(command)))
         except BaseException as error:
             self._missed(command, error)
-            if not isinstance(error, Exception) or isinstance(error, (StoreUnreachable, ConfigError)):
+            if not isinstance(error, Exception) or isinstance(error, (LedgerUnreachable, ConfigError)):
                 raise
-            raise StoreUnreachable(f"{type(error).__name__}: {error}") from error
+            raise LedgerUnreachable(f"{type(error).__name__}: {error}") from error
         batch = self._some_later()
         if batch:
             try:
@@ -150,7 +150,7 @@ class RedisStore:
 
     def _connect(self, library: Any, retrying: Any) -> Any:
         if self._url is None:
-            raise ConfigError("RedisStore(): expected a url, or both client= and async_client= where both are used")
+            raise ConfigError("RedisLedger(): expected a url, or both client= and async_client= where both are used")
         # A connection may have been closed while it was idle: once more, and without the default's seconds of waiting.
         retry = retrying.Retry(self._redis.backoff.NoBackoff(), 1)
         return library.Redis.from_url(
@@ -171,7 +171,7 @@ class RedisStore:
 
     def _check(self) -> None:
         if self._clock() < self._rests_until:
-            raise StoreUnreachable("the store did not answer a moment ago")
+            raise LedgerUnreachable("the ledger did not answer a moment ago")
 
     def _missed(self, command: Command, error: BaseException) -> None:
         """What is not known to have happened is kept for later: settling twice is settling once."""
@@ -179,14 +179,14 @@ class RedisStore:
             self._keep(command)
         elif isinstance(command, Reserve) and not isinstance(error, Exception):
             self._keep(Settle(command.account, command.id, 0))  # a cancelled task, Ctrl-C: nobody will settle it
-        if isinstance(error, Exception) and not isinstance(error, StoreUnreachable):
+        if isinstance(error, Exception) and not isinstance(error, LedgerUnreachable):
             self._rests_until = self._clock() + self._retry_after
 
     def _keep(self, command: Settle) -> None:
         self._later.append(command)
         if len(self._later) > _LATER_LIMIT:
             self._later.popleft()
-            guard.note("reach a budget's store", StoreUnreachable("too many calls wait to be counted; one is lost"))
+            guard.note("reach a budget's ledger", LedgerUnreachable("too many calls wait to be counted; one is lost"))
 
     def _some_later(self) -> list[Settle]:
         batch: list[Settle] = []
@@ -237,5 +237,5 @@ def _library() -> Any:
     try:
         import redis
     except ImportError as error:
-        raise MissingExtraError("RedisStore: expected the package redis: pip install 'seatrace[redis]'") from error
+        raise MissingExtraError("RedisLedger: expected the package redis: pip install 'seatrace[redis]'") from error
     return redis
