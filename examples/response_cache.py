@@ -52,6 +52,6 @@ asyncio.run(main())
 water_level("Hamburg")
 
 stats = cache.stats()
-print(f"{stats.misses} calls, {stats.hits} hits, {stats.coalesced} shared a call: {stats.hit_rate:.0%} not paid for")
+print(f"calls: {stats.misses}, hits: {stats.hits}, shared a call: {stats.coalesced}; {stats.hit_rate:.0%} not paid for")
 print(f"saved: {stats.saved_cost:.6f} USD, {stats.saved_tokens} tokens")
-print(f"the tool: {tool_cache(water_level).stats().hits} hit")
+print(f"hits of the tool: {tool_cache(water_level).stats().hits}")
