@@ -50,6 +50,8 @@ FAULT_STAGES = (
     "reach a budget's ledger",
     "follow an attempt",
     "look for loops",
+    "look into a cache",
+    "keep an answer",
 )
 """The closed label set of ``seatrace.faults``: these counters start at zero."""
 
