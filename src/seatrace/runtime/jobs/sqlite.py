@@ -20,7 +20,7 @@ from seatrace.runtime._sqlite import write_ahead
 
 from ._schema import SCHEMA
 from .clockwatch import ClockWatch
-from .engine import Engine
+from .engine import Engine, inherit
 from .errors import QueueFull, QueueUnavailable
 from .record import Bill, Counts, Delivery, Envelope, JobState, Renewal, Status, Verdict
 from .waiters import Nudges, Waiters
@@ -360,11 +360,6 @@ class SqliteBackend:
 
     def _forget(self) -> None:
         """After a fork: SQLite's connections must not be carried over, and not be closed either."""
-        if self._open is not None:
-            _inherited.append(self._open)
+        inherit(self._open)
         self._open = None
         self._news, self._settled, self._nudges = Waiters(), Waiters(), Nudges()
-
-
-_inherited: list[sqlite3.Connection] = []
-"""Connections of the parent, kept so that the child never closes them."""
