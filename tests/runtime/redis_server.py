@@ -16,7 +16,9 @@ class RedisServer:
     """A ``redis-server`` process that can be stopped and started again on its port."""
 
     def __init__(self, folder: Path, *options: str) -> None:
-        """``options``: further ones of the command line."""
+        """``options``: further ones of the command line. Skips the test where there is no redis-server."""
+        if shutil.which("redis-server") is None:
+            pytest.skip("redis-server is not installed")
         self._folder = folder
         self._options = options
         with socket.socket() as free:
@@ -53,8 +55,6 @@ class RedisServer:
 @pytest.fixture(scope="module")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A running server, shared by the tests of a module. A test that stops it starts it again."""
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed")
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     server.start()
     yield server
