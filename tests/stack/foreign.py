@@ -5,10 +5,12 @@ from __future__ import annotations
 import secrets
 import ssl
 import time
-import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -91,25 +93,26 @@ def counter(
     return request
 
 
-def post(
-    url: str, request: Any, *, headers: Mapping[str, str] | None = None, authority: Path | None = None
-) -> int:
+def post(url: str, request: Any, *, headers: Mapping[str, str] | None = None, authority: Path | None = None) -> int:
     """Sends a request to a receiver of OTLP over HTTP; returns the status.
 
     Raises:
-        urllib.error.URLError: it was refused, or nobody listens.
+        OSError: nobody listens, or the certificate is not one of ``authority``.
     """
     path = "/v1/traces" if isinstance(request, ExportTraceServiceRequest) else "/v1/metrics"
-    asked = urllib.request.Request(
-        url + path,
-        data=request.SerializeToString(),
-        headers={"content-type": "application/x-protobuf", **(headers or {})},
-    )
-    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
-    if authority is not None:
-        handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(authority))))
-    with urllib.request.build_opener(*handlers).open(asked, timeout=30) as answer:
-        return int(answer.status)
+    where = urlsplit(url)
+    assert where.hostname is not None
+    if where.scheme == "https":
+        trusted = ssl.create_default_context(cafile=None if authority is None else str(authority))
+        connection: HTTPConnection = HTTPSConnection(where.hostname, where.port, timeout=30, context=trusted)
+    else:
+        connection = HTTPConnection(where.hostname, where.port, timeout=30)
+    with closing(connection):
+        told = {"content-type": "application/x-protobuf", **(headers or {})}
+        connection.request("POST", path, request.SerializeToString(), told)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
 
 
 def _pairs(attributes: Mapping[str, Value]) -> list[KeyValue]:
