@@ -54,9 +54,11 @@ def test_secrets_are_masked_wherever_they_stand(unsampled: Collector, store: Rec
         "list": ["plain", f"with {key}"],
     }
     sent = foreign.span("call", attributes, event={"exception.message": f"bad {key}"}, failed=f"no such key: {key}")
-    foreign.post(unsampled.http, foreign.spans([sent]))
-    store.wait_for(lambda: store.spans)
-    (arrived,) = store.spans
+    plain = foreign.span("plain", failed=f"no such key: {key}")
+    foreign.post(unsampled.http, foreign.spans([sent, plain]))
+    store.wait_for(lambda: len(store.spans) == 2)
+    arrived, other = store.spans
+    assert (other.data.status.message, other.attributes.keys()) == ("no such key: ****", {"redaction.masked.count"})
     text = str(arrived.data)
     for secret in (key, "hunter2", "whatever", "anything", "s5cr3t"):
         assert secret not in text
@@ -72,6 +74,7 @@ def test_what_the_conventions_name_is_no_secret(unsampled: Collector, store: Rec
     sent: dict[str, foreign.Value] = {name: "plain text" for name in names if not name.startswith("https:")}
     sent |= {name: 1234 for name in names if name.endswith("tokens") or "token" in name}
     sent |= {semconv.USAGE_COST_AMOUNT: 0.25, "gen_ai.request.max_tokens": 100, "session.id": "1", "user.id": "u"}
+    sent |= {"words": "a task-management-system and a risk-assessment-for-the-department", "list": ["a", "b"], "flag": True}
     foreign.post(unsampled.http, foreign.spans([foreign.span("call", sent)]))
     store.wait_for(lambda: store.spans)
     assert store.spans[0].attributes == sent
