@@ -26,6 +26,7 @@ from seatrace.config import Config
 from seatrace.emit import catalogue
 from seatrace.emit.metrics import FAULT_STAGES
 from seatrace.errors import ConfigError
+from seatrace.kit import boards, lint
 from seatrace.libraries import REGISTRY, providers
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,7 +94,7 @@ def hosts() -> str:
 
 _BUCKETS = {
     value: name.removesuffix("_LEGACY")
-    for name, value in vars(catalogue).items()
+    for name, value in vars(catalogue.metric).items()
     if isinstance(value, tuple) and value and isinstance(value[0], float)
 }
 
@@ -137,6 +138,42 @@ def buckets() -> str:
 def stages() -> str:
     """The label values of ``seatrace.faults``."""
     return code(FAULT_STAGES)
+
+
+# --- boards ---------------------------------------------------------------------------------------------------------
+
+_PICTURES = {"stat": "number", "timeseries": "graph", "heatmap": "heatmap", "table": "table", "bargauge": "bars"}
+
+
+def board_list() -> str:
+    """The boards and what they answer."""
+    rows = [
+        (f"[{each.title}](#{_anchor(each.title)})", f"`{each.uid}`", each.description, str(len(each.panels)))
+        for each in boards.boards()
+    ]
+    return table(("Board", "uid", "What it answers", "Panels"), rows)
+
+
+def panel_list() -> str:
+    """The panels of every board."""
+    parts = []
+    for each in boards.boards():
+        rows = [
+            (panel.title if place else f"**{row.title}**<br>{panel.title}", _PICTURES[panel.kind], panel.description)
+            for row in each.rows
+            for place, panel in enumerate(row.panels)
+        ]
+        parts.append(f"### {each.title}\n\n{table(('Panel', 'Kind', 'What'), rows)}")
+    return "\n\n".join(parts)
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def lint_rules() -> str:
+    """What boards keep to."""
+    return table(("Rule", "What"), ((f"`{name}`", what) for name, what in lint.RULES.items()))
 
 
 # --- settings -------------------------------------------------------------------------------------------------------
@@ -183,6 +220,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "base attributes": base,
     "buckets": buckets,
     "fault stages": stages,
+    "boards": board_list,
+    "panels": panel_list,
+    "lint rules": lint_rules,
     "configuration": configuration,
 }
 _BLOCK = re.compile(r"(<!-- generated: (?P<name>[\w ]+) -->\n).*?(<!-- end: (?P=name) -->)", re.DOTALL)

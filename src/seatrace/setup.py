@@ -52,8 +52,11 @@ class _Session:
         return self._prices
 
     def warm(self) -> None:
-        """Loads the price book while the program is importing a library anyway, and not within its first call."""
-        _ = self.prices.basis
+        """Loads what the first call needs (prices, patterns of secrets) while the program is importing a library
+        anyway."""
+        from .process import secrets
+
+        _ = self.prices.basis, secrets
 
     def price(self, call: Call) -> Cost | None:
         """The pipeline's step."""
