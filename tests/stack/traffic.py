@@ -1,27 +1,30 @@
 """An instrumented program as a user has one: real clients, agents, tools; it goes on until it is told otherwise.
 
-``python -m stack.traffic`` runs it, a word on stdin commands it: ``work``, ``fail`` (work, and let every other plain call
+``python -m stack.traffic`` runs it, a word on stdin commands it: ``work``, ``fail`` (work, and let some plain calls
 fail), ``rest``. It ends with its stdin. An activity is one unit of work, done again and again in a thread of its own:
 to have more of the catalogue emitted, add one to :data:`ACTIVITIES`.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from random import Random
 
 import anthropic
 import openai
 
 import seatrace
-from seatrace.demo.agent import Clients, conversations, faults
+from seatrace.demo.agent import WRITER, Clients, conversations, faults
 from seatrace.demo.provider import Arrival, FakeProvider, Fault
 
 PLAIN = "gpt-4o-mini"
 LIMITED = "gpt-4o"
-UNPRICED = "house-model"
 
 
 @dataclass
@@ -34,15 +37,17 @@ class World:
     provider: FakeProvider = field(init=False)
     client: openai.OpenAI = field(init=False)
     """Never tries again."""
+    house: openai.OpenAI = field(init=False)
     reports: Iterator[str] = field(init=False)
     _usual: Callable[[Arrival], Fault | None] = field(default_factory=lambda: faults(0))
 
     def fault(self, arrival: Arrival) -> Fault | None:
         """What goes wrong with a request."""
         if arrival.model == PLAIN:
-            return Fault(500) if self.failing.is_set() and arrival.of_model % 2 else None
+            unlucky = Random(arrival.number).random() < 0.3
+            return Fault(500) if unlucky and self.failing.is_set() else None
         if arrival.model == LIMITED:
-            return Fault(429, retry_after=0.05) if arrival.of_model % 3 else None
+            return Fault(429, retry_after=0.05) if arrival.of_model % 3 == 1 else None
         return self._usual(arrival)
 
 
@@ -53,20 +58,40 @@ def converse(world: World) -> None:
 
 def call_plainly(world: World) -> None:
     """One model call without anything around it."""
-    try:
-        ask(world.client, PLAIN)
-    except openai.APIStatusError:
-        pass
+    ask(world.client, PLAIN)
 
 
 def run_into_limits(world: World) -> None:
-    """One call that the provider refuses twice; the client tries again."""
-    ask(world.client.with_options(max_retries=3), LIMITED)
+    """Two calls of which one may be refused for good; the other gets through, if need be when it is tried again."""
+    ask(world.client, LIMITED)
+    ask(world.client.with_options(max_retries=2), LIMITED)
 
 
-def use_an_unknown_model(world: World) -> None:
-    """One call that nobody knows the price of."""
-    ask(world.client, UNPRICED)
+def lose_patience(world: World) -> None:
+    """One call that takes longer than the program waits; not often, or the provider would count as down."""
+    world.ending.wait(0.5)
+    ask(world.client.with_options(timeout=0.001), PLAIN)
+
+
+def ask_the_house(world: World) -> None:
+    """One call to a provider of one's own, whose prices nobody knows."""
+    ask(world.house, PLAIN)
+
+
+def write_to_the_prompt_cache(world: World) -> None:
+    """One call with a long text that the provider has not seen before."""
+    with anthropic.Anthropic(
+        base_url=world.provider.second_url,
+        api_key="none",
+        http_client=anthropic.DefaultHttpxClient(trust_env=False),
+    ) as client:
+        text = f"{uuid.uuid4()} " + "Give heights in metres above chart datum. " * 400
+        client.messages.create(
+            model=WRITER,
+            max_tokens=64,
+            system=[{"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}],
+            messages=[{"role": "user", "content": "Which datum?"}],
+        )
 
 
 def count_tokens(world: World) -> None:
@@ -89,42 +114,39 @@ def gamble(world: World) -> None:
 
 def fail_a_run(world: World) -> None:
     """One run of an agent that fails."""
-    try:
-        with seatrace.session(tenant="harbour-office"):
-            gamble(world)
-    except (LookupError, openai.APIStatusError):
-        pass
+    with suppress(LookupError), seatrace.session(tenant="harbour-office"):
+        gamble(world)
 
 
 ACTIVITIES: tuple[Callable[[World], None], ...] = (
     converse,
     call_plainly,
     run_into_limits,
-    use_an_unknown_model,
+    lose_patience,
+    ask_the_house,
+    write_to_the_prompt_cache,
     count_tokens,
     fail_a_run,
 )
 
 
 def ask(client: openai.OpenAI, model: str) -> None:
-    """One chat completion."""
-    client.chat.completions.create(model=model, messages=[{"role": "user", "content": "What is the draught?"}])
+    """One chat completion; that it fails is a part of the play."""
+    with suppress(openai.APIError):
+        client.chat.completions.create(model=model, messages=[{"role": "user", "content": "What is the draught?"}])
 
 
 def main() -> None:
     """Runs until stdin ends."""
     world = World()
-    with FakeProvider(latency=0.01, schedule=world.fault) as provider:
+    with FakeProvider(latency=0.01, schedule=world.fault) as world.provider:
+        urls = (world.provider.url, world.provider.second_url, world.provider.url.replace("127.0.0.1", "localhost"))
         seatrace.instrument(
             service_name="traffic",
-            providers={_address(provider.url): "openai", _address(provider.second_url): "anthropic"},
+            providers=dict(zip((url.removeprefix("http://") for url in urls), ("openai", "anthropic", "house"), strict=True)),
         )
-        world.provider = provider
-        http_client = openai.DefaultHttpxClient(trust_env=False)
-        world.client = openai.OpenAI(
-            base_url=f"{provider.url}/v1", api_key="none", max_retries=0, http_client=http_client
-        )
-        with world.client, Clients(provider.url, provider.second_url, lambda: None) as clients:
+        world.client, world.house = _client(urls[0]), _client(urls[2])
+        with world.client, world.house, Clients(urls[0], urls[1], lambda: None) as clients:
             world.reports = conversations(clients)
             threads = [threading.Thread(target=_repeat, args=(each, world), daemon=True) for each in ACTIVITIES]
             for thread in threads:
@@ -133,6 +155,23 @@ def main() -> None:
             for thread in threads:
                 thread.join(30)
         seatrace.shutdown(30)
+        print(json.dumps(_served(world.provider)), flush=True)
+
+
+def _served(provider: FakeProvider) -> dict[str, dict[str, int]]:
+    """The tokens of answers by model, as they went over the wire; without a model whose answers are not waited for."""
+    found: dict[str, dict[str, int]] = {}
+    for each in provider.served:
+        if each.output_tokens and each.model != PLAIN:
+            tokens = found.setdefault(each.model, {"input": 0, "output": 0})
+            tokens["input"] += each.input_tokens or 0
+            tokens["output"] += each.output_tokens
+    return found
+
+
+def _client(url: str) -> openai.OpenAI:
+    transport = openai.DefaultHttpxClient(trust_env=False)
+    return openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, http_client=transport)
 
 
 def _obey(world: World) -> None:
@@ -147,11 +186,8 @@ def _obey(world: World) -> None:
 
 def _repeat(activity: Callable[[World], None], world: World) -> None:
     while world.working.wait() and not world.ending.wait(0.05):
-        activity(world)
-
-
-def _address(url: str) -> str:
-    return url.removeprefix("http://")
+        with suppress(anthropic.APIError):
+            activity(world)
 
 
 if __name__ == "__main__":
