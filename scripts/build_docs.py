@@ -1,4 +1,4 @@
-"""Writes the tables of README.md and docs/ that the code decides: names, libraries, providers, metrics, settings.
+"""Writes the tables of README.md and docs/ that the code decides: names, libraries, metrics, settings, alerts.
 
     python scripts/build_docs.py            # write them
     python scripts/build_docs.py --check    # exit code 1 and a diff if a page is out of date
@@ -27,6 +27,9 @@ from seatrace.emit import catalogue
 from seatrace.emit.metrics import FAULT_STAGES
 from seatrace.errors import ConfigError
 from seatrace.kit import boards, lint
+from seatrace.kit.rules import Alert, groups
+from seatrace.kit.rules.rule import lines, spaced
+from seatrace.kit.rules.thresholds import known
 from seatrace.libraries import REGISTRY, providers
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -206,6 +209,37 @@ def _default(each: Field[Any]) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
+# --- alerts ---------------------------------------------------------------------------------------------------------
+
+_ALERTS = [alert for group in groups() for alert in group.alerts]
+
+
+def alerts() -> str:
+    """All alerts with the default thresholds."""
+    rows = [
+        (f"[{each.name}](runbooks/{each.name}.md)", each.severity, each.when, spaced(each.hold)) for each in _ALERTS
+    ]
+    return table(("Alert", "Severity", "When", "For"), rows)
+
+
+def thresholds() -> str:
+    """What decides when they fire."""
+    rows = []
+    for name, each in known().items():
+        default = "–" if each.default is None else f"{each.default:,g}"
+        rows.append((f"`{name}`", default, each.metadata["unit"], each.metadata["doc"]))
+    return table(("Threshold", "Default", "Unit", "What"), rows)
+
+
+def rule(alert: Alert) -> Callable[[], str]:
+    """The head of an alert's runbook."""
+    keep = f", and for {spaced(alert.keep)} beyond" if alert.keep else ""
+    return lambda: (
+        f"**{alert.severity.capitalize()}**: {alert.when}. Fires after {spaced(alert.hold)}{keep}. "
+        f"Dashboard `seatrace-{alert.board}`.\n\n```promql\n{lines(alert.expr.text)}\n```"
+    )
+
+
 # --- pages ----------------------------------------------------------------------------------------------------------
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -224,6 +258,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "panels": panel_list,
     "lint rules": lint_rules,
     "configuration": configuration,
+    "alerts": alerts,
+    "thresholds": thresholds,
+    **{f"rule {each.name}": rule(each) for each in _ALERTS},
 }
 _BLOCK = re.compile(r"(<!-- generated: (?P<name>[\w ]+) -->\n).*?(<!-- end: (?P=name) -->)", re.DOTALL)
 

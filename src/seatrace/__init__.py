@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from .own import watch as watch
     from .own import workflow as workflow
     from .process.price import PriceBook as PriceBook
+    from .pull.apps import metrics_asgi_app as metrics_asgi_app
+    from .pull.apps import metrics_wsgi_app as metrics_wsgi_app
+    from .pull.server import serve_metrics as serve_metrics
     from .scopes import session as session
     from .scopes import suppress as suppress
     from .setup import flush as flush
@@ -47,9 +50,12 @@ _PUBLIC = {
     "agent": "own",
     "flush": "setup",
     "instrument": "setup",
+    "metrics_asgi_app": "pull.apps",
+    "metrics_wsgi_app": "pull.apps",
     "on_call": "core.pipeline",
     "prices": "setup",
     "retriever": "own",
+    "serve_metrics": "pull.server",
     "session": "scopes",
     "shutdown": "setup",
     "status": "setup",
@@ -73,9 +79,12 @@ __all__ = [
     "agent",
     "flush",
     "instrument",
+    "metrics_asgi_app",
+    "metrics_wsgi_app",
     "on_call",
     "prices",
     "retriever",
+    "serve_metrics",
     "session",
     "shutdown",
     "status",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from difflib import get_close_matches
@@ -216,6 +218,22 @@ class Config:
         "They win over the bundled ones.",
         "SEATRACE_PRICES",
     )
+
+
+def read_toml(what: str, path: str) -> dict[str, object]:
+    """The content of a TOML file; ``what`` it is for names it in errors.
+
+    Raises:
+        ConfigError: There is no such file, or it is no TOML.
+    """
+    tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    try:
+        with open(path, "rb") as file:
+            return cast("dict[str, object]", tomllib.load(file))
+    except OSError as error:
+        raise ConfigError(f"{what} {path}: expected a readable file, got {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{what} {path}: expected TOML, got {error}") from error
 
 
 def _otel_disabled() -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
@@ -151,10 +151,10 @@ def tracer_provider(config: Config, made: Any, meter_provider: Any) -> Any | Non
     return provider
 
 
-def meter_provider(config: Config, made: Any) -> Any | None:
-    """A meter provider with periodic exporters, ``None`` where there are to be none."""
+def meter_provider(config: Config, made: Any, further: Sequence[Any] = ()) -> Any | None:
+    """A meter provider with periodic exporters and the ``further`` readers, ``None`` where there are to be none."""
     names = chosen(config, "metrics")
-    if not names:
+    if not names and not further:
         return None
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, PeriodicExportingMetricReader
@@ -163,7 +163,7 @@ def meter_provider(config: Config, made: Any) -> Any | None:
         PeriodicExportingMetricReader(ConsoleMetricExporter() if name == "console" else _otlp(config, "metrics", name))
         for name in names
     ]
-    return MeterProvider(readers, made, shutdown_on_exit=False)
+    return MeterProvider([*readers, *further], made, shutdown_on_exit=False)
 
 
 def logger_provider(config: Config, made: Any, meter_provider: Any) -> Any | None:

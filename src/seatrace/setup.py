@@ -14,7 +14,7 @@ from opentelemetry import _logs as otel_logs
 from opentelemetry import metrics as otel_metrics
 from opentelemetry import trace as otel_trace
 
-from . import delivery, ending, libraries
+from . import delivery, ending, libraries, pull
 from .config import Config, load
 from .core import guard, pipeline, signals
 from .core.pipeline import Pipeline
@@ -42,6 +42,8 @@ class _Session:
     tracer_provider: Any = None
     meter_provider: Any = None
     logger_provider: Any = None
+    provides: bool = False
+    """Whether seatrace sets up the providers that are missing."""
     _prices: PriceBook | None = None
 
     @property
@@ -110,12 +112,13 @@ def instrument(
             session.meter_provider = meter_provider or otel_metrics.get_meter_provider()
             session.logger_provider = logger_provider or otel_logs.get_logger_provider()
         else:
+            session.provides = True
             _provide(session)
+        pull.follow(session.meter_provider)
         _stainless.custom_providers = config.providers
         pipeline.current = Pipeline(_emitter(session), session.price)
         pipeline.watch_collector(True)
-        for source in list(signals.sources):
-            signals.begin_at_zero(pipeline.current, source)
+        _begin_sources(pipeline.current)
         _session = session
         wanted = config.libraries if config.libraries is not None else [each.name for each in libraries.REGISTRY]
         libraries.observe([name for name in wanted if name not in config.disabled_libraries], session.warm)
@@ -154,10 +157,11 @@ def flush(timeout: float = 10.0) -> bool:
 
 
 def shutdown(timeout: float = 10.0) -> bool:
-    """Stops observing, flushes, and shuts the providers down that seatrace set up itself. Waits at most ``timeout``
-    seconds; true where all went out. A later :func:`instrument` sets up new ones."""
+    """Stops observing and serving, flushes, and shuts the providers down that seatrace set up itself. Waits at most
+    ``timeout`` seconds; true where all went out. A later :func:`instrument` sets up new ones."""
     session = _session
     uninstrument()
+    pull.close()
     delivery.hurry()
     closing = [partial(_close, provider) for provider in _own]
     others = [flush for flush in _flushes(session) if flush.__self__ not in _own]  # type: ignore[attr-defined]
@@ -213,7 +217,7 @@ def _provide(session: _Session) -> None:
         try:
             exporters.check(config)
             resource = exporters.resource(config)
-            if missing[0] and (own := exporters.meter_provider(config, resource)) is not None:
+            if missing[0] and (own := exporters.meter_provider(config, resource, pull.readers())) is not None:
                 made.append((own, meters, otel_metrics.set_meter_provider))
                 meters = own
             if missing[1] and (own := exporters.tracer_provider(config, resource, meters)) is not None:
@@ -229,10 +233,41 @@ def _provide(session: _Session) -> None:
                 raise ConfigError(f"OTEL_* variables: the OpenTelemetry SDK does not accept them: {error}") from error
             raise
     for own, before, set_global in made:
-        _own.append(own)
-        if before not in _spent:  # OpenTelemetry lets it be set only once
-            set_global(own)
+        _put_in_force(own, before, set_global)
     session.tracer_provider, session.meter_provider, session.logger_provider = tracers, meters, loggers
+
+
+def _put_in_force(own: Any, before: Any, set_global: Callable[[Any], None]) -> None:
+    _own.append(own)
+    if before not in _spent:  # OpenTelemetry lets it be set only once
+        set_global(own)
+
+
+def _meters(readers: Callable[[], list[Any]]) -> Any:
+    """The meter provider in force, for whom it is read from. Where seatrace would set one up but had no exporter for
+    it, it is made now."""
+    with _lock:
+        session, before = _session, otel_metrics.get_meter_provider()
+        line = pipeline.current
+        if session is None or line is None:
+            return before
+        if session.provides and not _is_set(session.meter_provider):
+            from . import exporters
+
+            own = exporters.meter_provider(session.config, exporters.resource(session.config), readers())
+            _put_in_force(own, before, otel_metrics.set_meter_provider)
+            session.meter_provider = own
+            line.emitter = _emitter(session)
+            _begin_sources(line)
+        return session.meter_provider
+
+
+pull.in_force = _meters
+
+
+def _begin_sources(line: Pipeline) -> None:
+    for source in list(signals.sources):
+        signals.begin_at_zero(line, source)
 
 
 def _is_set(provider: Any) -> bool:

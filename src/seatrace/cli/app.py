@@ -17,7 +17,7 @@ from rich.text import Text
 from seatrace.errors import SeatraceError
 from seatrace.version import __version__
 
-from . import dashboards
+from . import dashboards, rules
 from .complaint import complain
 from .program import Program
 
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 
 app.add_typer(dashboards.app, name="dashboards")
+app.add_typer(rules.app, name="rules")
 
 _NON_TERMINAL_WIDTH = 100
 _STATE_STYLES = {"observed": "green", "target missing": "red", "not imported": "red", "not installed": "dim"}

@@ -41,17 +41,21 @@ def metric_name(name: str, unit: str, *, counter: bool = False, gauge: bool = Fa
     Histograms have ``_bucket``, ``_count`` and ``_sum`` behind the family's name.
     """
     tokens = [token for token in re.split(r"[^a-zA-Z0-9:]+", name) if token]
-    plain = re.sub(r"\{[^}]*\}", "", unit).strip()
-    if plain == "1":
-        suffix = "ratio" if gauge else ""
-    else:
-        suffix = _UNITS.get(plain) or re.sub(r"[^a-zA-Z0-9]+", "_", plain.replace("/", "_per_")).strip("_")
+    suffix = unit_word(unit, gauge=gauge)
     if suffix and suffix not in tokens:
         tokens.append(suffix)
     if counter:
         tokens = [token for token in tokens if token != "total"] + ["total"]
     found = "_".join(tokens)
     return f"_{found}" if found[:1].isdigit() else found
+
+
+def unit_word(unit: str, *, gauge: bool = False) -> str:
+    """What a unit is called in a family's name, ``""`` where it is not said: ``s`` is ``seconds``."""
+    plain = re.sub(r"\{[^}]*\}", "", unit).strip()
+    if plain == "1":
+        return "ratio" if gauge else ""
+    return _UNITS.get(plain) or re.sub(r"[^a-zA-Z0-9]+", "_", plain.replace("/", "_per_")).strip("_")
 
 
 def family(metric: Metric) -> str:
