@@ -216,10 +216,16 @@ _ALERTS = [alert for group in groups() for alert in group.alerts]
 
 def alerts() -> str:
     """All alerts with the default thresholds."""
-    rows = [
-        (f"[{each.name}](runbooks/{each.name}.md)", each.severity, each.when, spaced(each.hold)) for each in _ALERTS
-    ]
+    rows = ((_runbook(each), each.severity, each.when, _after(each)) for each in _ALERTS)
     return table(("Alert", "Severity", "When", "For"), rows)
+
+
+def _runbook(alert: Alert) -> str:
+    return f"[{alert.name}](runbooks/{alert.name}.md)"
+
+
+def _after(alert: Alert) -> str:
+    return "at once" if alert.hold == "0m" else spaced(alert.hold)
 
 
 def thresholds() -> str:
@@ -233,9 +239,10 @@ def thresholds() -> str:
 
 def rule(alert: Alert) -> Callable[[], str]:
     """The head of an alert's runbook."""
+    after = _after(alert) if alert.hold == "0m" else f"after {_after(alert)}"
     keep = f", and for {spaced(alert.keep)} beyond" if alert.keep else ""
     return lambda: (
-        f"**{alert.severity.capitalize()}**: {alert.when}. Fires after {spaced(alert.hold)}{keep}. "
+        f"**{alert.severity.capitalize()}**: {alert.when}. Fires {after}{keep}. "
         f"Dashboard `seatrace-{alert.board}`.\n\n```promql\n{lines(alert.expr.text)}\n```"
     )
 

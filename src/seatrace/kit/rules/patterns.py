@@ -22,7 +22,7 @@ from seatrace.kit.promql import (
 )
 
 from .conditions import JOB, enough, grown
-from .rule import COUNT, DURATION, PERCENT, Alert, Group, duration, label, percent
+from .rule import COUNT, DURATION, PERCENT, Alert, Group, duration, label, percent, spaced
 from .thresholds import Thresholds
 
 _CACHE = (JOB, names.CACHE_NAME, names.CACHE_KIND)
@@ -68,11 +68,11 @@ def _queues(limits: Thresholds) -> Iterator[Alert]:
     yield Alert(
         name="SeatraceQueueStalled",
         severity="critical",
-        when=f"jobs wait in a queue and none ended within {stalled}",
+        when=f"jobs wait in a queue and none ended within {spaced(stalled)}",
         expr=(waiting > 0).unless(sum_by(increase(series(QUEUE_JOBS), stalled), *_QUEUE) > 0),
         hold="5m",
         summary=f"{queue} stands still",
-        description=f"{COUNT} jobs wait, and none ended within {stalled}.",
+        description=f"{COUNT} jobs wait, and none ended within {spaced(stalled)}.",
         board="queues",
         tuned_by=("queue_stalled",),
         quiets=("SeatraceQueueBacklog",),

@@ -82,6 +82,12 @@ def duration(seconds: int) -> str:
     return f"{seconds}s"
 
 
+def spaced(duration: str) -> str:
+    """``10m`` as people read it: ``10 min``."""
+    unit = {"m": "min"}.get(duration[-1], duration[-1])
+    return f"{duration[:-1]} {unit}"
+
+
 def inlined(expr: Query, recordings: tuple[Recording, ...]) -> str:
     """The text of ``expr`` with the recordings' own expressions in place of their names."""
     text = expr.text

@@ -18,7 +18,7 @@ from seatrace.kit.external import (
 from seatrace.kit.promql import Query, Series, count_by, or_zero, present, rate, ratio, series, sum_by
 
 from .conditions import JOB, grown
-from .rule import COUNT, PERCENT, Alert, Group, duration, label, percent
+from .rule import COUNT, PERCENT, Alert, Group, duration, label, percent, spaced
 from .thresholds import Thresholds
 
 _FAILED = present(names.ERROR_TYPE)
@@ -35,12 +35,12 @@ def _absent(limits: Thresholds, conventions: Conventions) -> Alert:
     return Alert(
         name="SeatraceTelemetryAbsent",
         severity="critical",
-        when=f"a job that sent metrics {before} ago sends none now",
+        when=f"a job that sent metrics {spaced(before)} ago sends none now",
         expr=_alive(signs, offset=before).unless(_alive(signs)),
         hold="15m",
         summary=f"Nothing is heard of {label(JOB)}",
-        description=f"{label(JOB)} sent metrics {before} ago and sends none now. Meanwhile its other alerts cannot "
-        "fire.",
+        description=f"{label(JOB)} sent metrics {spaced(before)} ago and sends none now. Meanwhile its other alerts "
+        "cannot fire.",
         board="health",
         tuned_by=("absent_after",),
     )
@@ -74,7 +74,8 @@ def _lost(limits: Thresholds) -> Iterator[Alert]:
     yield Alert(
         name="SeatraceCollectorFailing",
         severity="warning",
-        when=f"an exporter of the collector loses more than {percent(limits.export_failed_ratio)} of the spans, over 10 min",
+        when=f"an exporter of the collector loses more than {percent(limits.export_failed_ratio)} of the spans, over "
+        "10 min",
         expr=ratio(failed, failed + or_zero(sent, of=failed)) > limits.export_failed_ratio,
         hold="10m",
         summary=f"The collector cannot pass spans on to {label('exporter')}",
