@@ -87,7 +87,9 @@ def test_a_connector_is_used_at_both_ends(overlays: tuple[str, ...]) -> None:
 
 
 @EVERY
-def test_whatever_leaves_over_the_network_is_queued_on_disk_and_tried_until_it_is_taken(overlays: tuple[str, ...]) -> None:
+def test_whatever_leaves_over_the_network_is_queued_on_disk_and_tried_until_it_is_taken(
+    overlays: tuple[str, ...],
+) -> None:
     config = merged(*overlays)
     sending = {name: each for name, each in config["exporters"].items() if re.match("otlp_|load_balancing", name)}
     assert sending

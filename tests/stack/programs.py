@@ -120,7 +120,9 @@ def wait_until_ready(program: Program, url: str) -> None:
 
     def answers() -> bool:
         if not program.runs:
-            raise AssertionError(f"{program.command[0]} ended with {program.process.returncode}:\n{program.said()[-3000:]}")
+            raise AssertionError(
+                f"{program.command[0]} ended with {program.process.returncode}:\n{program.said()[-3000:]}"
+            )
         try:
             return bool(get(url, timeout=5) is not None)
         except urllib.error.HTTPError:

@@ -11,13 +11,10 @@ from .programs import installed
 def certificate(directory: Path) -> dict[str, str]:
     """Makes a certificate for loopback; the variables that name its files."""
     key, made = directory / "tls.key", directory / "tls.crt"
-    subprocess.run(
-        [installed("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        + ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-        + ["-keyout", str(key), "-out", str(made)],
-        check=True,
-        capture_output=True,
-    )
+    made_by_itself = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    files = ["-keyout", str(key), "-out", str(made)]
+    subprocess.run([installed("openssl"), *made_by_itself.split(), *names, *files], check=True, capture_output=True)
     return {"SEATRACE_COLLECTOR_CERTIFICATE": str(made), "SEATRACE_COLLECTOR_KEY": str(key)}
 
 

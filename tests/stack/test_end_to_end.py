@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,20 +63,23 @@ def stack(otelcol: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
         }
         with collecting(otelcol, directory / "otelcol", "scrape", settings=settings) as collector:
             targets = {"programs": collector.scraped, "otelcol": collector.own_metrics}
-            with (
-                alertmanager(directory / "alertmanager", routes(told)) as manager,
-                prometheus(directory / "prometheus", targets=targets, rules=[RULES]) as shipped,
-                prometheus(
-                    directory / "hurried",
-                    targets=targets,
-                    rules=[hurried_rules(directory)],
-                    alertmanager=manager,
-                ) as hurried,
-                program(collector) as running,
-            ):
-                found = Stack(collector, shipped, hurried, told, store, running)
-                found.command("fail")
-                yield found
+            with program(collector) as running, alertmanager(directory / "alertmanager", routes(told)) as manager:
+                assert running.stdout is not None
+                pulled = running.stdout.readline().strip().removeprefix("http://")
+                with (
+                    prometheus(
+                        directory / "prometheus", targets={**targets, "pulled": pulled}, rules=[RULES]
+                    ) as shipped,
+                    prometheus(
+                        directory / "hurried",
+                        targets=targets,
+                        rules=[hurried_rules(directory)],
+                        alertmanager=manager,
+                    ) as hurried,
+                ):
+                    found = Stack(collector, shipped, hurried, told, store, running)
+                    found.command("fail")
+                    yield found
 
 
 def routes(told: Webhook) -> dict[str, Any]:
@@ -109,7 +113,8 @@ def _hurried(duration: re.Match[str]) -> str:
     return f"{min(max(seconds // 120, 10), 60)}s"
 
 
-def program(collector: Collector) -> subprocess.Popen[str]:
+@contextmanager
+def program(collector: Collector) -> Iterator[subprocess.Popen[str]]:
     """The program of :mod:`.traffic`."""
     env = environment(
         SEATRACE_ENDPOINT=collector.http,
@@ -118,9 +123,13 @@ def program(collector: Collector) -> subprocess.Popen[str]:
         OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED="true",
         PYTHONPATH=f"{ROOT / 'src'}:{ROOT / 'tests'}",
     )
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "stack.traffic"], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 # --- queries ----------------------------------------------------------------------------------------------------------
@@ -248,6 +257,25 @@ def test_cost_and_error_alerts_reach_the_webhook_and_resolve(stack: Stack) -> No
     for alert in alerts:
         wait_for(lambda alert=alert: stack.webhook.heard(alert, "resolved"), f"{alert} is told to be over")
     assert stack.hurried.firing().isdisjoint(alerts)
+
+
+# --- without the collector --------------------------------------------------------------------------------------------
+
+
+def test_the_pull_path_gives_the_same_values(stack: Stack) -> None:
+    stack.command("rest")
+
+    def values(job: str) -> dict[tuple[tuple[str, str], ...], float]:
+        apart = ("job", "instance", "otel_scope_name")
+        return {
+            tuple(sorted((key, label) for key, label in each["metric"].items() if key not in apart)): float(
+                each["value"][1]
+            )
+            for each in stack.prometheus.query(f'{{job="{job}", __name__=~"(gen_ai|seatrace)_.+"}}')
+        }
+
+    wait_for(lambda: values("traffic") == pytest.approx(values("pulled"), rel=1e-12), "both ways tell the same")
+    assert len(values("pulled")) > 200
 
 
 # --- last: the program ends -------------------------------------------------------------------------------------------

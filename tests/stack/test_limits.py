@@ -73,11 +73,13 @@ seatrace.shutdown(60)  # once more: with the counts of the last spans
 
 def test_a_trace_of_12000_spans_arrives_or_is_counted_as_dropped(gateway: Collector, store: Receiver) -> None:
     run(gateway, LONG_RUN)
-    processed = r'otel_sdk_processor_span_processed_total'
+    processed = r"otel_sdk_processor_span_processed_total"
 
     def counted(*, dropped: bool) -> int:
         found = series(gateway, processed)
-        return int(sum(n for labels, n in found.items() if 'job="long-run"' in labels and ("error_type" in labels) == dropped))
+        return int(
+            sum(n for labels, n in found.items() if 'job="long-run"' in labels and ("error_type" in labels) == dropped)
+        )
 
     wait_for(lambda: counted(dropped=True) + counted(dropped=False) == 12_001, "the SDK counts every span")
     delivered = 12_001 - counted(dropped=True)
@@ -171,7 +173,9 @@ def test_20000_users_are_one_series_with_their_sum(gateway: Collector) -> None:
 
     wait_for(lambda: sum(found().values()) == 40_000, "all is counted")
     assert len(found()) == 4  # one for each process that sent them
-    assert all(f'model="{"m" * 256}"' in labels and "user" not in labels.replace("many-users", "") for labels in found())
+    assert all(
+        f'model="{"m" * 256}"' in labels and "user" not in labels.replace("many-users", "") for labels in found()
+    )
 
 
 def test_a_metric_without_such_labels_is_not_added_up(gateway: Collector) -> None:

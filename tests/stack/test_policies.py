@@ -74,7 +74,11 @@ def test_what_the_conventions_name_is_no_secret(unsampled: Collector, store: Rec
     sent: dict[str, foreign.Value] = {name: "plain text" for name in names if not name.startswith("https:")}
     sent |= {name: 1234 for name in names if name.endswith("tokens") or "token" in name}
     sent |= {semconv.USAGE_COST_AMOUNT: 0.25, "gen_ai.request.max_tokens": 100, "session.id": "1", "user.id": "u"}
-    sent |= {"words": "a task-management-system and a risk-assessment-for-the-department", "list": ["a", "b"], "flag": True}
+    sent |= {
+        "words": "a task-management-system and a risk-assessment-for-the-department",
+        "list": ["a", "b"],
+        "flag": True,
+    }
     foreign.post(unsampled.http, foreign.spans([foreign.span("call", sent)]))
     store.wait_for(lambda: store.spans)
     assert store.spans[0].attributes == sent
@@ -103,9 +107,7 @@ def test_what_matters_is_kept_whole_and_the_rest_is_dropped_and_counted(
 ) -> None:
     traces = [with_children(root) for roots in KEPT.values() for root in roots]
     boring = [with_children(foreign.span("fine", {semconv.USAGE_COST_AMOUNT: 0.01})) for _ in range(50)]
-    with collecting(
-        otelcol, tmp_path, "scrape", settings=settings(store, SEATRACE_SAMPLING_PERCENT="0")
-    ) as collector:
+    with collecting(otelcol, tmp_path, "scrape", settings=settings(store, SEATRACE_SAMPLING_PERCENT="0")) as collector:
         for trace in [*traces, *boring]:
             foreign.post(collector.http, foreign.spans(trace))
         name = "otelcol_processor_tail_sampling_global_count_traces_sampled(?:_total)?"
@@ -122,9 +124,7 @@ def test_what_matters_is_kept_whole_and_the_rest_is_dropped_and_counted(
 
 
 def test_a_share_of_the_rest_is_kept(otelcol: str, store: Receiver, tmp_path: Path) -> None:
-    with collecting(
-        otelcol, tmp_path, "scrape", settings=settings(store, SEATRACE_SAMPLING_PERCENT="25")
-    ) as collector:
+    with collecting(otelcol, tmp_path, "scrape", settings=settings(store, SEATRACE_SAMPLING_PERCENT="25")) as collector:
         foreign.post(collector.http, foreign.spans(foreign.span("fine") for _ in range(1000)))
         name = "otelcol_processor_tail_sampling_global_count_traces_sampled(?:_total)?"
         wait_for(lambda: collector.counted(name) >= 1000, "all traces are judged")

@@ -1,8 +1,9 @@
 """An instrumented program as a user has one: real clients, agents, tools; it goes on until it is told otherwise.
 
-``python -m stack.traffic`` runs it, a word on stdin commands it: ``work``, ``fail`` (work, and let some plain calls
-fail), ``rest``. It ends with its stdin. An activity is one unit of work, done again and again in a thread of its own:
-to have more of the catalogue emitted, add one to :data:`ACTIVITIES`.
+``python -m stack.traffic`` runs it and says where its own metrics are; a word on stdin commands it: ``work``, ``fail``
+(work, and let some plain calls fail), ``rest``. It ends with its stdin, and says what it was served. An activity is one
+unit of work, done again and again in a thread of its own: to have more of the catalogue emitted, add one to
+:data:`ACTIVITIES`.
 """
 
 from __future__ import annotations
@@ -143,8 +144,11 @@ def main() -> None:
         urls = (world.provider.url, world.provider.second_url, world.provider.url.replace("127.0.0.1", "localhost"))
         seatrace.instrument(
             service_name="traffic",
-            providers=dict(zip((url.removeprefix("http://") for url in urls), ("openai", "anthropic", "house"), strict=True)),
+            providers=dict(
+                zip((url.removeprefix("http://") for url in urls), ("openai", "anthropic", "house"), strict=True)
+            ),
         )
+        _say(seatrace.serve_metrics(port=0).url)
         world.client, world.house = _client(urls[0]), _client(urls[2])
         with world.client, world.house, Clients(urls[0], urls[1], lambda: None) as clients:
             world.reports = conversations(clients)
@@ -155,7 +159,7 @@ def main() -> None:
             for thread in threads:
                 thread.join(30)
         seatrace.shutdown(30)
-        print(json.dumps(_served(world.provider)), flush=True)
+        _say(json.dumps(_served(world.provider)))
 
 
 def _served(provider: FakeProvider) -> dict[str, dict[str, int]]:
@@ -179,9 +183,14 @@ def _obey(world: World) -> None:
         command = line.strip()
         for event, on in ((world.working, command != "rest"), (world.failing, command == "fail")):
             event.set() if on else event.clear()
-        print(command, flush=True)
+        _say(command)
     world.ending.set()
     world.working.set()
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _repeat(activity: Callable[[World], None], world: World) -> None:
