@@ -178,6 +178,23 @@ def test_the_distribution_is_pinned_and_whole() -> None:
     assert f"cmd/builder@v{manifest['dist']['version']}" in (FOLDER / "build").read_text()
 
 
+def test_every_variable_is_documented_and_no_other() -> None:
+    read_by_configs = {name for file in FILES for name in re.findall(r"env:(SEATRACE_\w+):-", file.read_text())}
+    page = (FOLDER.parent / "docs/collector.md").read_text()
+    table = page[page.index("| Variable |") : page.index("## Which traces")]
+    documented = {
+        name
+        for cell in re.findall(r"^\| (.*?) \|", table, re.MULTILINE)
+        for name in re.findall(r"`(SEATRACE_\w+)`", cell)
+    }
+    assert documented == read_by_configs
+
+
+def test_every_overlay_is_documented() -> None:
+    page = (FOLDER.parent / "docs/collector.md").read_text()
+    assert [each for each in OVERLAYS if f"`{each}.yaml`" not in page] == []
+
+
 # --- compose ----------------------------------------------------------------------------------------------------------
 
 COMPOSE = read("compose")["services"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from setup.receiver import Receiver, grpc_receiver
 
 from . import collector
 
@@ -20,3 +23,17 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def otelcol() -> str:
     """The path of the collector that is built from the manifest."""
     return collector.build()
+
+
+@pytest.fixture
+def store() -> Iterator[Receiver]:
+    """Where the traces of one test end up."""
+    with grpc_receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def shared_store() -> Iterator[Receiver]:
+    """Where the traces of all tests of a file end up."""
+    with grpc_receiver() as receiver:
+        yield receiver

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from setup.receiver import Receiver, environment, grpc_receiver
 
 from . import foreign
@@ -38,12 +36,6 @@ for number in range({SPANS}):
 seatrace.flush(60)
 seatrace.shutdown(60)
 """
-
-
-@pytest.fixture
-def store() -> Iterator[Receiver]:
-    with grpc_receiver() as receiver:
-        yield receiver
 
 
 def settings(store: Receiver, **more: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from setup.receiver import Receiver, environment, grpc_receiver
+from setup.receiver import Receiver, environment
 
 from . import foreign
 from .collector import Collector, collecting
@@ -20,15 +20,9 @@ MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def store() -> Iterator[Receiver]:
-    with grpc_receiver() as receiver:
-        yield receiver
-
-
-@pytest.fixture(scope="module")
-def gateway(otelcol: str, store: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
+def gateway(otelcol: str, shared_store: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
     settings = {
-        "SEATRACE_TRACES_ENDPOINT": store.endpoint.removeprefix("http://"),
+        "SEATRACE_TRACES_ENDPOINT": shared_store.endpoint.removeprefix("http://"),
         "SEATRACE_SAMPLING_WAIT_AFTER_ROOT": "1s",
         "SEATRACE_SAMPLING_PERCENT": "100",
     }
@@ -71,7 +65,7 @@ seatrace.shutdown(60)  # once more: with the counts of the last spans
 """
 
 
-def test_a_trace_of_12000_spans_arrives_or_is_counted_as_dropped(gateway: Collector, store: Receiver) -> None:
+def test_a_trace_of_12000_spans_arrives_or_is_counted_as_dropped(gateway: Collector, shared_store: Receiver) -> None:
     run(gateway, LONG_RUN)
     processed = r"otel_sdk_processor_span_processed_total"
 
@@ -85,10 +79,10 @@ def test_a_trace_of_12000_spans_arrives_or_is_counted_as_dropped(gateway: Collec
     delivered = 12_001 - counted(dropped=True)
 
     def arrived() -> set[bytes]:
-        return {each.data.span_id for each in store.spans if each.resource["service.name"] == "long-run"}
+        return {each.data.span_id for each in shared_store.spans if each.resource["service.name"] == "long-run"}
 
-    store.wait_for(lambda: len(arrived()) == delivered)
-    assert len({each.data.trace_id for each in store.spans if each.resource["service.name"] == "long-run"}) == 1
+    shared_store.wait_for(lambda: len(arrived()) == delivered)
+    assert len({each.data.trace_id for each in shared_store.spans if each.resource["service.name"] == "long-run"}) == 1
 
 
 MANY_TENANTS = """
@@ -132,10 +126,10 @@ seatrace.shutdown(60)
 """
 
 
-def test_an_argument_of_5_mb_is_cut_by_the_sdk(gateway: Collector, store: Receiver) -> None:
+def test_an_argument_of_5_mb_is_cut_by_the_sdk(gateway: Collector, shared_store: Receiver) -> None:
     run(gateway, LONG_PROMPT)
-    store.wait_for(lambda: any(each.resource["service.name"] == "long-prompt" for each in store.spans))
-    (span,) = [each for each in store.spans if each.resource["service.name"] == "long-prompt"]
+    shared_store.wait_for(lambda: any(each.resource["service.name"] == "long-prompt" for each in shared_store.spans))
+    (span,) = [each for each in shared_store.spans if each.resource["service.name"] == "long-prompt"]
     texts = {key: len(value) for key, value in span.attributes.items() if isinstance(value, str)}
     assert 10_000 < texts["gen_ai.tool.call.arguments"] < 20_000
     assert max(texts.values()) < 20_000
@@ -144,10 +138,10 @@ def test_an_argument_of_5_mb_is_cut_by_the_sdk(gateway: Collector, store: Receiv
 # --- through the collector alone --------------------------------------------------------------------------------------
 
 
-def test_a_foreign_attribute_of_5_mb_is_cut_by_the_collector(gateway: Collector, store: Receiver) -> None:
+def test_a_foreign_attribute_of_5_mb_is_cut_by_the_collector(gateway: Collector, shared_store: Receiver) -> None:
     assert foreign.post(gateway.http, foreign.spans([foreign.span("huge", {"text": "x" * 5_000_000})])) == 200
-    store.wait_for(lambda: any(each.name == "huge" for each in store.spans))
-    (span,) = [each for each in store.spans if each.name == "huge"]
+    shared_store.wait_for(lambda: any(each.name == "huge" for each in shared_store.spans))
+    (span,) = [each for each in shared_store.spans if each.name == "huge"]
     assert len(span.attributes["text"]) == MIB
 
 
@@ -184,18 +178,18 @@ def test_a_metric_without_such_labels_is_not_added_up(gateway: Collector) -> Non
     wait_for(lambda: sorted(series(gateway, "plain_total").values()) == [1.0, 2.0], "both series")
 
 
-def test_a_trace_above_64_mb_is_dropped_and_counted(gateway: Collector, store: Receiver) -> None:
+def test_a_trace_above_64_mb_is_dropped_and_counted(gateway: Collector, shared_store: Receiver) -> None:
     trace = foreign.new_trace()
     for _ in range(9):
         children = [foreign.span("part", {"text": "x" * MIB}, trace=trace, parent=b"12345678") for _ in range(8)]
         assert foreign.post(gateway.http, foreign.spans(children)) == 200
     gateway.wait_for_count(1, "otelcol_processor_tail_sampling_traces_dropped_too_large(?:_total)?")
-    assert not [each for each in store.spans if each.name == "part"]
+    assert not [each for each in shared_store.spans if each.name == "part"]
 
 
-def test_above_its_memory_it_refuses_counts_and_recovers(otelcol: str, store: Receiver, tmp_path: Path) -> None:
+def test_above_its_memory_it_refuses_counts_and_recovers(otelcol: str, shared_store: Receiver, tmp_path: Path) -> None:
     settings = {
-        "SEATRACE_TRACES_ENDPOINT": store.endpoint.removeprefix("http://"),
+        "SEATRACE_TRACES_ENDPOINT": shared_store.endpoint.removeprefix("http://"),
         "SEATRACE_COLLECTOR_MEMORY_MIB": "120",
         "SEATRACE_COLLECTOR_SPIKE_MIB": "40",
         "SEATRACE_SAMPLING_WAIT": "8s",

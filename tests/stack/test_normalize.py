@@ -1,4 +1,4 @@
-"""``normalize.yaml``: spans of OpenInference and OpenLLMetry get the conventions' names, and metrics are made of them."""
+"""``normalize.yaml``: spans of OpenInference and OpenLLMetry get the conventions' names, and become metrics, too."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from setup.receiver import Receiver, grpc_receiver
+from setup.receiver import Receiver
 
 from . import foreign
 from .backend import Prometheus, prometheus
@@ -64,14 +64,8 @@ SCENARIO = {
 
 
 @pytest.fixture(scope="module")
-def store() -> Iterator[Receiver]:
-    with grpc_receiver() as receiver:
-        yield receiver
-
-
-@pytest.fixture(scope="module")
-def collector(otelcol: str, store: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
-    settings = {"SEATRACE_TRACES_ENDPOINT": store.endpoint.removeprefix("http://")}
+def collector(otelcol: str, shared_store: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
+    settings = {"SEATRACE_TRACES_ENDPOINT": shared_store.endpoint.removeprefix("http://")}
     directory = tmp_path_factory.mktemp("normalize")
     with collecting(otelcol, directory, "scrape", "unsampled", "normalize", settings=settings) as running:
         for service, spans in SCENARIO.items():
@@ -85,14 +79,16 @@ def metrics(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> I
         yield found
 
 
-def arrived(collector: Collector, store: Receiver) -> dict[str, dict[str, Any]]:
+def arrived(collector: Collector, shared_store: Receiver) -> dict[str, dict[str, Any]]:
     wanted = sum(map(len, SCENARIO.values()))
-    store.wait_for(lambda: len(store.spans) >= wanted)
-    return {each.name: each.attributes for each in store.spans}
+    shared_store.wait_for(lambda: len(shared_store.spans) >= wanted)
+    return {each.name: each.attributes for each in shared_store.spans}
 
 
-def test_a_span_of_openinference_gets_the_names_of_the_conventions(collector: Collector, store: Receiver) -> None:
-    found = arrived(collector, store)
+def test_a_span_of_openinference_gets_the_names_of_the_conventions(
+    collector: Collector, shared_store: Receiver
+) -> None:
+    found = arrived(collector, shared_store)
     sent = {pair.key for pair in SCENARIO["openinference"][0].attributes}
     assert {key: value for key, value in found["ChatCompletion"].items() if key not in sent} == {
         "gen_ai.operation.name": "chat",
@@ -116,8 +112,8 @@ def test_a_span_of_openinference_gets_the_names_of_the_conventions(collector: Co
     assert found["embed"]["gen_ai.request.model"] == "text-embedding-3-small"
 
 
-def test_a_span_of_openllmetry_gets_the_names_of_the_conventions(collector: Collector, store: Receiver) -> None:
-    found = arrived(collector, store)
+def test_a_span_of_openllmetry_gets_the_names_of_the_conventions(collector: Collector, shared_store: Receiver) -> None:
+    found = arrived(collector, shared_store)
     sent = {pair.key for pair in SCENARIO["openllmetry"][0].attributes}
     assert {key: value for key, value in found["anthropic.chat"].items() if key not in sent} == {
         "gen_ai.operation.name": "chat",
@@ -131,9 +127,9 @@ def test_a_span_of_openllmetry_gets_the_names_of_the_conventions(collector: Coll
     assert found["search.tool"]["gen_ai.tool.name"] == "search"
 
 
-def test_what_speaks_the_conventions_is_left_alone(collector: Collector, store: Receiver) -> None:
+def test_what_speaks_the_conventions_is_left_alone(collector: Collector, shared_store: Receiver) -> None:
     (span,) = SCENARIO["of the conventions"]
-    assert arrived(collector, store)[span.name].keys() == {pair.key for pair in span.attributes}
+    assert arrived(collector, shared_store)[span.name].keys() == {pair.key for pair in span.attributes}
 
 
 @pytest.mark.parametrize(

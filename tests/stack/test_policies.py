@@ -9,18 +9,11 @@ from pathlib import Path
 import pytest
 
 from seatrace.emit import semconv
-from setup.receiver import Receiver, grpc_receiver
+from setup.receiver import Receiver
 
 from . import foreign
 from .collector import Collector, collecting
 from .programs import wait_for
-
-
-@pytest.fixture
-def store() -> Iterator[Receiver]:
-    """Where traces end up."""
-    with grpc_receiver() as receiver:
-        yield receiver
 
 
 def settings(store: Receiver, **more: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from setup.receiver import Receiver, environment, grpc_receiver
+from setup.receiver import Receiver, environment
 
 from . import foreign
 from .collector import Collector, collecting
@@ -32,22 +32,16 @@ seatrace.shutdown()
 
 
 @pytest.fixture(scope="module")
-def store() -> Iterator[Receiver]:
-    with grpc_receiver() as receiver:
-        yield receiver
-
-
-@pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("secure")
 
 
 @pytest.fixture(scope="module")
-def guarded(otelcol: str, store: Receiver, directory: Path) -> Iterator[Collector]:
+def guarded(otelcol: str, shared_store: Receiver, directory: Path) -> Iterator[Collector]:
     settings = {
         **certificate(directory),
         **tokens(directory, "first-token", "second-token"),
-        "SEATRACE_TRACES_ENDPOINT": store.endpoint.removeprefix("http://"),
+        "SEATRACE_TRACES_ENDPOINT": shared_store.endpoint.removeprefix("http://"),
     }
     with collecting(otelcol, directory, "scrape", "unsampled", "secure", settings=settings) as collector:
         yield collector
@@ -79,7 +73,7 @@ def test_who_does_not_know_the_certificate_does_not_talk(guarded: Collector) -> 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_seatrace_gets_through_with_the_settings_of_the_docs(
-    guarded: Collector, store: Receiver, directory: Path, protocol: str
+    guarded: Collector, shared_store: Receiver, directory: Path, protocol: str
 ) -> None:
     address = guarded.grpc if protocol == "grpc" else guarded.http.removeprefix("http://")
     settings = {
@@ -92,7 +86,7 @@ def test_seatrace_gets_through_with_the_settings_of_the_docs(
     env = {key: value for key, value in environment(**settings).items() if not key.endswith("_CA_BUNDLE")}
     env["OTEL_SERVICE_NAME"] = protocol
     subprocess.run([sys.executable, "-c", PROGRAM], env=env, check=True, timeout=120)
-    store.wait_for(lambda: any(each.resource["service.name"] == protocol for each in store.spans))
+    shared_store.wait_for(lambda: any(each.resource["service.name"] == protocol for each in shared_store.spans))
 
 
 def test_a_token_can_be_replaced_while_it_runs(guarded: Collector, directory: Path) -> None:

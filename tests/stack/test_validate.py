@@ -7,8 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
-from .collector import OVERLAYS, config_arguments
+from .collector import CONFIGS, OVERLAYS, ROOT, config_arguments
+from .programs import installed
 from .secrets_for_tests import certificate, tokens
 
 COMBINATIONS = [(), *itertools.chain.from_iterable(itertools.combinations(OVERLAYS, size) for size in (1, 2))]
@@ -47,8 +49,21 @@ def test_the_components_are_asked_for_by_their_present_names(otelcol: str) -> No
 
 
 def _components(config: Path) -> set[str]:
-    import yaml
-
     found = yaml.safe_load(config.read_text())
     kinds = ("receivers", "processors", "exporters", "connectors", "extensions")
     return {name for kind in kinds for name in found.get(kind, {})}
+
+
+# --- the others of the compose file -----------------------------------------------------------------------------------
+
+
+def test_prometheus_understands_its_config(tmp_path: Path) -> None:
+    config = yaml.safe_load((CONFIGS / "provisioning/prometheus/prometheus.yaml").read_text())
+    assert config.pop("otlp")  # Prometheus 3 knows it; here may be an older one
+    config["rule_files"] = [str(ROOT / "dashboards/rules" / Path(each).name) for each in config["rule_files"]]
+    (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump(config))
+    found = subprocess.run(
+        [installed("promtool"), "check", "config", tmp_path / "prometheus.yaml"], capture_output=True, text=True
+    )
+    assert found.returncode == 0, found.stderr
+    assert "rules found" in found.stdout

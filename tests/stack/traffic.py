@@ -81,11 +81,7 @@ def ask_the_house(world: World) -> None:
 
 def write_to_the_prompt_cache(world: World) -> None:
     """One call with a long text that the provider has not seen before."""
-    with anthropic.Anthropic(
-        base_url=world.provider.second_url,
-        api_key="none",
-        http_client=anthropic.DefaultHttpxClient(trust_env=False),
-    ) as client:
+    with _anthropic_client(world) as client:
         text = f"{uuid.uuid4()} " + "Give heights in metres above chart datum. " * 400
         client.messages.create(
             model=WRITER,
@@ -97,11 +93,7 @@ def write_to_the_prompt_cache(world: World) -> None:
 
 def count_tokens(world: World) -> None:
     """One call that is no inference."""
-    with anthropic.Anthropic(
-        base_url=world.provider.second_url,
-        api_key="none",
-        http_client=anthropic.DefaultHttpxClient(trust_env=False),
-    ) as client:
+    with _anthropic_client(world) as client:
         messages: list[anthropic.types.MessageParam] = [{"role": "user", "content": "How many?"}]
         client.messages.count_tokens(model="claude-haiku-4-5", messages=messages)
 
@@ -186,6 +178,11 @@ def _obey(world: World) -> None:
         _say(command)
     world.ending.set()
     world.working.set()
+
+
+def _anthropic_client(world: World) -> anthropic.Anthropic:
+    transport = anthropic.DefaultHttpxClient(trust_env=False)
+    return anthropic.Anthropic(base_url=world.provider.second_url, api_key="none", http_client=transport)
 
 
 def _say(line: str) -> None:
