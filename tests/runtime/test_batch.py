@@ -500,6 +500,19 @@ def test_a_thread_does_not_wait_for_a_loop_that_has_ended() -> None:
     assert [type(each) for each in errors] == [BatcherClosed]
 
 
+def test_a_function_that_exits_ends_its_own_batch_alone() -> None:
+    def leave(items: list[int]) -> list[int]:
+        if 0 in items:
+            raise SystemExit
+        return items
+
+    batcher = Batcher(leave, max_size=1)
+    with pytest.raises((SystemExit, BatcherClosed)):
+        batcher.submit_sync(0)
+    assert batcher.submit_sync(1) == 1
+    batcher.close()
+
+
 async def test_the_blocking_door_refuses_to_block_a_loop() -> None:
     batcher: Batcher[int, int] = Batcher(Doubling())
     with pytest.raises(RuntimeError, match=r"await submit\(\)"):

@@ -46,6 +46,8 @@ FAULT_STAGES = (
     "link a span",
     "carry a context",
     "serve metrics",
+    "ask a budget's rule",
+    "reach a budget's ledger",
 )
 """The closed label set of ``seatrace.faults``: these counters start at zero."""
 

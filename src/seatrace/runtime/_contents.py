@@ -19,6 +19,7 @@ class Media:
     """Bytes, where it is sent along."""
     small: bool = False
     """An image that is to be looked at in low detail."""
+    audio: bool = False
 
 
 _IDS = ("id", "tool_call_id", "call_id", "tool_use_id", "item_id", "response_id")
@@ -73,12 +74,16 @@ def _of_mapping(value: Mapping[Any, Any], depth: int) -> Iterator[str | Media]:
         if isinstance(source, Mapping) and source.get("type") in ("text", "content"):
             yield from contents(source.get("data") or source.get("content"), depth=depth + 1)
             return
-        yield Media("other", _size(value))
+        yield Media("other", _size(value), audio=kind in ("input_audio", "audio"))
         return
     found = next((value[name] for name in _GEMINI if isinstance(value.get(name), Mapping)), None)
     if found is not None:
         mime = str(found.get("mime_type") or found.get("mimeType") or "")
-        yield Media("image") if mime.startswith("image/") else Media("other", _size(found))
+        yield (
+            Media("image")
+            if mime.startswith("image/")
+            else Media("other", _size(found), audio=mime.startswith("audio/"))
+        )
         return
     if depth >= _DEEPEST:
         return

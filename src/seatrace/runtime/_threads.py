@@ -110,10 +110,18 @@ def background_loop() -> asyncio.AbstractEventLoop:
     with _lock:
         if _loop is None or _loop.is_closed():
             _loop = asyncio.new_event_loop()
-            thread = threading.Thread(target=_loop.run_forever, name="seatrace-loop", daemon=True)
+            thread = threading.Thread(target=_serve, args=(_loop,), name="seatrace-loop", daemon=True)
             thread.start()
             atexit.register(_stop, _loop, thread, os.getpid())
         return _loop
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    while True:
+        try:
+            return loop.run_forever()
+        except (KeyboardInterrupt, SystemExit):  # a task's: its own end, and no reason to leave the others
+            continue
 
 
 def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread, process: int) -> None:

@@ -1,0 +1,477 @@
+"""Workers: they take jobs from a queue, run their handlers, and settle what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from random import Random
+from time import perf_counter
+from typing import Any
+
+from seatrace.core import context, guard, signals
+from seatrace.core.context import Scope
+from seatrace.core.pipeline import Refused
+from seatrace.core.record import Call
+from seatrace.core.step import Step
+from seatrace.emit import semconv as names
+from seatrace.emit.catalogue import patterns as metrics
+from seatrace.errors import ConfigError
+from seatrace.runtime._faults import retry_after
+from seatrace.runtime._options import check_count, check_number
+
+from .attempt import Attempt, enter_attempt, leave_attempt, watch_costs
+from .errors import Discard, InvalidPayload, QueueError, QueueUnavailable
+from .payload import from_text, to_text
+from .queue import Queue
+from .record import Delivery, Verdict
+
+Handler = Callable[[Attempt], Any]
+"""Works on a job. A coroutine function runs in the worker's loop, a plain function in a thread."""
+
+_WAIT = 1.0
+"""Seconds that a worker waits at a time for a job."""
+
+_SHORT = 0.05
+"""The same, where it only looks whether the queue is empty."""
+
+_RETRY_AFTER_LIMIT = 3600.0
+"""Seconds of a provider's ``Retry-After`` that are followed."""
+
+_GRACE = 10.0
+"""Seconds that a cancelled coroutine may take to clean up."""
+
+_ERROR_LIMIT = 1000
+"""Characters of an error that are kept with its job."""
+
+
+class Worker:
+    """Runs ``handler`` for the jobs of ``queue``: at least once, at most one at a time.
+
+    A job that is being worked on is leased; leases are renewed from the queue's own thread, so that a handler that
+    blocks keeps its job. When a worker dies, its jobs come back after ``lease`` seconds.
+
+    Args:
+        queue: Where jobs come from.
+        handler: One function for all tasks, or one by the name of each. Is given an :class:`Attempt`; what it returns
+            (JSON) is the job's result. An exception means another attempt, ``Discard`` means none.
+        concurrency: Jobs at a time.
+        lease: Seconds after which a dead worker's jobs are given to others.
+        max_cost_per_job: USD that the observed model calls of a job may cost, all attempts together: the call after
+            that raises :class:`JobCostExceeded`, and the job fails for good. Needs ``seatrace.instrument()``.
+        drain_timeout: Seconds that jobs get to end when the worker is stopped. Coroutines that need longer are
+            cancelled and their jobs given back, not counted as an attempt.
+
+    Raises:
+        ConfigError: An option makes no sense.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        handler: Handler | Mapping[str, Handler],
+        *,
+        concurrency: int = 10,
+        lease: float = 60.0,
+        max_cost_per_job: float | None = None,
+        drain_timeout: float = 30.0,
+        random: Random | None = None,
+    ) -> None:
+        if not callable(handler) and not (isinstance(handler, Mapping) and all(map(callable, handler.values()))):
+            raise ConfigError(f"handler: expected a function, or functions by task, got {type(handler).__name__}")
+        self.queue = queue
+        self._handler = handler
+        self._concurrency = check_count("concurrency", concurrency)
+        self._lease = check_number("lease", lease, above=True)
+        self._limit = None if max_cost_per_job is None else check_number("max_cost_per_job", max_cost_per_job)
+        self._drain_timeout = check_number("drain_timeout", drain_timeout)
+        self._random = random or Random()
+        self._stopping = False
+        self._running: asyncio.Task[None] | None = None
+        self._held: dict[Delivery, Attempt | None] = {}
+        self._threads: ThreadPoolExecutor | None = None
+        self._told_unavailable = False
+
+    # --- running ------------------------------------------------------------------------------------------------------
+
+    async def run(self, *, until_empty: bool = False) -> None:
+        """Works until :meth:`stop`, or until the queue has no job that waits, is delayed or is worked on. Cancelling it
+        stops it at once: jobs under way are given back."""
+        if self._running is not None:
+            raise QueueError("run(): expected a worker at rest, but this one runs already")
+        self._running = asyncio.current_task()
+        self._stopping = False
+        queue = self.queue
+        renewing = queue.engine.start(self._renew())
+        end_watch = watch_costs() if self._limit is not None else None
+        tasks: set[asyncio.Task[None]] = set()
+        timeout = self._drain_timeout
+        try:
+            await self._take_all(tasks, until_empty)
+        except BaseException:
+            timeout = 0.0
+            raise
+        finally:
+            try:
+                await self._finish(tasks, timeout)
+            finally:
+                renewing.cancel()
+                if end_watch is not None:
+                    end_watch()
+                if self._threads is not None:
+                    self._threads.shutdown(wait=False)
+                    self._threads = None
+                self._running = None
+
+    def run_sync(self, *, until_empty: bool = False) -> None:
+        """As :meth:`run`, in a loop of its own; blocks. SIGTERM and SIGINT stop the worker gently, where this is the
+        main thread."""
+
+        async def main() -> None:
+            loop = asyncio.get_running_loop()
+            if threading.current_thread() is threading.main_thread():
+                for each in (signal.SIGTERM, signal.SIGINT):
+                    try:
+                        loop.add_signal_handler(each, self.stop)
+                    except NotImplementedError:  # a platform without signals in loops
+                        pass
+            await self.run(until_empty=until_empty)
+
+        asyncio.run(main())
+
+    def stop(self) -> None:
+        """Takes no more jobs; :meth:`run` returns when those under way are done. Safe from any thread."""
+        self._stopping = True
+        self.queue.engine.start(self._nudge())
+
+    async def __aenter__(self) -> Worker:
+        self._background = asyncio.ensure_future(self.run())
+        await asyncio.sleep(0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.stop()
+        await self._background
+
+    # --- taking -------------------------------------------------------------------------------------------------------
+
+    async def _take_all(self, tasks: set[asyncio.Task[None]], until_empty: bool) -> None:
+        room = asyncio.Event()
+        pause = 0.1
+
+        def done(task: asyncio.Task[None]) -> None:
+            tasks.discard(task)
+            room.set()
+
+        while not self._stopping:
+            free = self._concurrency - len(tasks)
+            if not free:
+                room.clear()
+                await room.wait()
+                continue
+            try:
+                deliveries = await self._take(free, _SHORT if until_empty else _WAIT)
+                if not deliveries and until_empty and not tasks and await self._empty():
+                    return
+                pause = 0.1
+                self._told_unavailable = False
+            except QueueUnavailable as error:
+                self._tell_unavailable(error)
+                await asyncio.sleep(pause)
+                pause = min(5.0, 2 * pause)
+                continue
+            if self._stopping:
+                await self._give_back(deliveries)
+                return
+            for delivery in deliveries:
+                task = asyncio.ensure_future(self._process(delivery))
+                tasks.add(task)
+                task.add_done_callback(done)
+
+    async def _take(self, most: int, wait: float) -> list[Delivery]:
+        """The next jobs. If this is cancelled, jobs that come in the same moment are given back."""
+        queue = self.queue
+        taking = asyncio.wrap_future(queue.engine.start(queue.backend.take(queue.name, most, self._lease, wait)))
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            queue.engine.start(self._nudge())
+            await asyncio.wait([taking])
+            if not taking.cancelled() and not taking.exception():
+                await self._give_back(taking.result())
+            raise
+
+    async def _give_back(self, deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            await self._settle(delivery, Verdict("released"))
+
+    async def _nudge(self) -> None:
+        self.queue.backend.nudge(self.queue.name)
+
+    async def _empty(self) -> bool:
+        counts = await self.queue.counts()
+        return not (counts.waiting or counts.delayed or counts.active)
+
+    async def _finish(self, tasks: set[asyncio.Task[None]], timeout: float) -> None:
+        if not tasks:
+            return
+        if timeout:
+            await asyncio.wait(tasks, timeout=timeout)
+        for attempt in list(self._held.values()):
+            if attempt is not None:
+                attempt.end("released")
+        if tasks:
+            await asyncio.wait(tasks, timeout=_GRACE + _WAIT)
+
+    # --- one job ------------------------------------------------------------------------------------------------------
+
+    async def _process(self, delivery: Delivery) -> None:
+        queue, envelope = self.queue, delivery.envelope
+        self._held[delivery] = None
+        try:
+            signals.measure(metrics.QUEUE_WAIT, delivery.waited, queue.attributes)
+            if delivery.redelivered:
+                signals.measure(metrics.QUEUE_REDELIVERIES, 1, queue.attributes)
+            verdict = self._unfit(delivery)
+            if verdict is None:
+                try:
+                    payload = from_text(envelope.payload, queue.cipher)
+                except Exception as error:
+                    verdict = Verdict("dead_letter", error=f"the payload cannot be read: {_text_of(error)}")
+            if verdict is None:
+                attempt = self._held[delivery] = Attempt(delivery, payload, self._limit)
+                verdict = await self._attempt(delivery, attempt)
+            settled = verdict is not None and await self._settle(delivery, verdict)
+            self._count(delivery, "lost" if verdict is None or not settled else verdict.outcome)
+        except Exception as error:  # ours: the job comes back when its lease runs out
+            guard.fault("work on a job", error)
+        finally:
+            self._held.pop(delivery, None)
+
+    def _unfit(self, delivery: Delivery) -> Verdict | None:
+        """Why a job is not to be worked on."""
+        envelope = delivery.envelope
+        if delivery.cancelled:
+            return Verdict("cancelled")
+        if delivery.attempt > envelope.max_attempts:
+            return Verdict(
+                "dead_letter",
+                error=f"poison: {envelope.max_attempts} attempts ended without a word, as when they kill their worker",
+            )
+        if envelope.expires is not None and self.queue.clock() > envelope.expires:
+            return Verdict("dead_letter", error="expired: its ttl was over before a worker was free")
+        if self._handler_of(envelope.task) is None:
+            return Verdict("dead_letter", error=f"this worker has no handler for the task {envelope.task!r}")
+        return None
+
+    def _handler_of(self, task: str) -> Handler | None:
+        return self._handler.get(task) if isinstance(self._handler, Mapping) else self._handler
+
+    async def _attempt(self, delivery: Delivery, attempt: Attempt) -> Verdict | None:
+        """Runs the handler, in the sender's scope and in a span of its own. ``None``: there is nothing to settle."""
+        error: BaseException | None = None
+        result: Any = None
+        scope = context.enter_scope(Scope(**delivery.envelope.scope, run=attempt.run))
+        mark = enter_attempt(attempt)
+        step: Step | None = None
+        started = perf_counter()
+        try:
+            step = Step.begin(lambda: self._call(delivery))
+            step.enter()
+            try:
+                result = await self._handle(delivery, attempt)
+            finally:
+                step.leave()
+        except BaseException as raised:
+            error = raised
+        finally:
+            leave_attempt(mark)
+            context.leave_scope(scope)
+        seconds = perf_counter() - started
+        verdict = self._judge(delivery, attempt, result, error)
+        if step is not None:
+            self._describe(step.call, attempt, verdict)
+            step.end(error)
+            step = None
+        attributes = dict(self.queue.attributes)
+        if error is not None:
+            attributes[names.ERROR_TYPE] = type(error).__qualname__
+        signals.measure(metrics.QUEUE_PROCESS_DURATION, seconds, attributes)
+        if attempt.cost is not None:
+            signals.measure(metrics.JOB_COST, attempt.cost, self.queue.attributes)
+        error = None  # its traceback holds this frame
+        return verdict
+
+    async def _handle(self, delivery: Delivery, attempt: Attempt) -> Any:
+        handler = self._handler_of(delivery.envelope.task)
+        assert handler is not None
+        loop = asyncio.get_running_loop()
+        work: asyncio.Future[Any]
+        in_thread = not _is_async(handler)
+        if in_thread:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(self._concurrency, f"seatrace-worker-{self.queue.name}")
+            work = loop.run_in_executor(self._threads, copy_context().run, handler, attempt)
+        else:
+            work = asyncio.ensure_future(handler(attempt))
+        ended = asyncio.Event()
+
+        def stop() -> None:
+            try:
+                loop.call_soon_threadsafe(ended.set)
+            except RuntimeError:  # the loop is closed: so is the attempt
+                pass
+
+        attempt.on_end(stop)
+        watch = asyncio.ensure_future(ended.wait())
+        try:
+            await asyncio.wait({work, watch}, timeout=delivery.envelope.timeout, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                attempt.end("timeout")
+                if not in_thread:
+                    work.cancel()
+                    await asyncio.wait({work}, timeout=_GRACE)
+                elif attempt.ended != "released":
+                    await asyncio.wait({work})
+        except asyncio.CancelledError:  # the worker's loop ends
+            attempt.end("released")
+            work.cancel()
+            raise
+        finally:
+            watch.cancel()
+        if not work.done():
+            work.add_done_callback(_look)
+            raise asyncio.CancelledError
+        result = work.result()
+        return await result if isinstance(result, Awaitable) else result
+
+    def _judge(self, delivery: Delivery, attempt: Attempt, result: Any, error: BaseException | None) -> Verdict | None:
+        cost, ended = attempt.cost, attempt.ended
+        if error is None and ended not in ("lost",):
+            # Done is done, also when it was cancelled or timed out meanwhile: it is paid for.
+            queue = self.queue
+            try:
+                text = to_text(result, "result", limit=queue.max_payload, cipher=queue.cipher)
+            except InvalidPayload as invalid:
+                return Verdict("dead_letter", error=_text_of(invalid), cost=cost)
+            return Verdict("completed", result=text, cost=cost)
+        if ended == "released":
+            # A thread that is still at it keeps the job until the lease runs out.
+            return Verdict("released", cost=cost) if _is_async(self._handler_of(delivery.envelope.task)) else None
+        if ended == "cancelled":
+            return Verdict("cancelled", cost=cost)
+        if ended == "lost":
+            return Verdict("retried", cost=cost)  # refused by the fence; notes the bill
+        text = "timed out" if ended == "timeout" else _text_of(error)
+        envelope = delivery.envelope
+        final = isinstance(error, (Discard, Refused)) or delivery.attempt >= envelope.max_attempts
+        if final:
+            return Verdict("dead_letter", error=text, cost=cost)
+        asked = retry_after(error) if error is not None else None
+        delay = max(envelope.backoff.after(delivery.attempt, self._random), min(asked or 0.0, _RETRY_AFTER_LIMIT))
+        return Verdict("retried", error=text, delay=delay, cost=cost)
+
+    async def _settle(self, delivery: Delivery, verdict: Verdict) -> bool:
+        """Settles, and does not give up soon: the work is done and paid for. The lease is renewed meanwhile."""
+        queue, pause, patience = self.queue, 0.05, max(30.0, self._lease)
+        while True:
+            try:
+                return await queue.engine.call(queue.backend.settle(queue.name, delivery, verdict))
+            except QueueUnavailable as error:
+                self._tell_unavailable(error)
+                patience -= pause
+                if patience <= 0:
+                    return False
+                await asyncio.sleep(pause)
+                pause = min(2.0, 2 * pause)
+
+    # --- leases, in the engine's thread -------------------------------------------------------------------------------
+
+    async def _renew(self) -> None:
+        queue, backend = self.queue, self.queue.backend
+        while True:
+            await asyncio.sleep(self._lease / 3)
+            held = list(self._held.items())
+            try:
+                if held:
+                    costs = [(delivery, None if attempt is None else attempt.cost) for delivery, attempt in held]
+                    renewal = await backend.renew(queue.name, costs, self._lease)
+                    for why, deliveries in (("lost", renewal.lost), ("cancelled", renewal.cancelled)):
+                        for delivery in deliveries:
+                            attempt = self._held.get(delivery)
+                            if attempt is not None:
+                                attempt.end(why)  # type: ignore[arg-type]
+                await backend.tend(queue.name, self._lease)
+            except QueueUnavailable as error:
+                self._tell_unavailable(error)
+            except Exception as error:
+                guard.fault("renew leases", error)
+
+    # --- telling ------------------------------------------------------------------------------------------------------
+
+    def _call(self, delivery: Delivery) -> Call:
+        envelope = delivery.envelope
+        attributes: dict[str, Any] = {
+            **self.queue.attributes,
+            names.MESSAGING_OPERATION: "process",
+            names.MESSAGING_OPERATION_TYPE: "process",
+            names.MESSAGING_MESSAGE_ID: envelope.id,
+            names.JOB_TASK: envelope.task,
+            names.JOB_ATTEMPT: delivery.attempt,
+            names.JOB_WAIT: delivery.waited,
+        }
+        call = Call("process", "process", "seatrace", name=self.queue.name, attributes=attributes)
+        if envelope.propagate == "parent":
+            call.parent = envelope.headers
+        else:
+            sender = signals.arrived(envelope.headers)
+            call.links = None if sender is None else [sender]
+        return call
+
+    @staticmethod
+    def _describe(call: Call, attempt: Attempt, verdict: Verdict | None) -> None:
+        run = attempt.run
+        call.attributes[names.JOB_OUTCOME] = "lost" if verdict is None or attempt.ended == "lost" else verdict.outcome
+        call.attributes[names.RUN_MODEL_CALLS] = run.model_calls
+        if run.cost is not None:
+            call.attributes[names.RUN_COST] = run.cost
+
+    def _count(self, delivery: Delivery, outcome: str) -> None:
+        if outcome == "released":
+            return
+        signals.measure(metrics.QUEUE_JOBS, 1, {**self.queue.attributes, names.JOB_OUTCOME: outcome})
+        if outcome in ("dead_letter", "lost"):
+            guard.logger.warning(
+                "queue %s: attempt %d at job %s (%s) ended as %s",
+                self.queue.name,
+                delivery.attempt,
+                delivery.envelope.id,
+                delivery.envelope.task,
+                outcome,
+            )
+
+    def _tell_unavailable(self, error: QueueUnavailable) -> None:
+        if not self._told_unavailable:
+            self._told_unavailable = True
+            guard.logger.warning("queue %s cannot be reached, the worker tries again: %s", self.queue.name, error)
+
+
+def _is_async(handler: Handler | None) -> bool:
+    called = type(handler).__call__ if callable(handler) else None
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(called)
+
+
+def _look(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
+
+
+def _text_of(error: BaseException | None) -> str:
+    try:
+        return f"{type(error).__qualname__}: {error}"[:_ERROR_LIMIT]
+    except Exception:
+        return type(error).__qualname__
