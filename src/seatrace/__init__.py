@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .own import tool as tool
     from .own import watch as watch
     from .own import workflow as workflow
+    from .own.runaway import Runaway as Runaway
+    from .own.runaway import RunawayAgent as RunawayAgent
     from .process.price import PriceBook as PriceBook
     from .pull.apps import metrics_asgi_app as metrics_asgi_app
     from .pull.apps import metrics_wsgi_app as metrics_wsgi_app
@@ -44,6 +46,8 @@ _PUBLIC = {
     "Cost": "core.record",
     "LibraryStatus": "libraries",
     "PriceBook": "process.price",
+    "Runaway": "own.runaway",
+    "RunawayAgent": "own.runaway",
     "SeatraceError": "errors",
     "Usage": "core.record",
     "__version__": "version",
@@ -73,6 +77,8 @@ __all__ = [
     "Cost",
     "LibraryStatus",
     "PriceBook",
+    "Runaway",
+    "RunawayAgent",
     "SeatraceError",
     "Usage",
     "__version__",

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from difflib import get_close_matches
+from math import inf
 from typing import Any, Literal, cast
 
 from .errors import ConfigError
@@ -75,6 +76,35 @@ def _positive(setting: str, value: Any) -> int:
     except (TypeError, ValueError, OverflowError):
         pass
     raise _fail(setting, "a whole number above 0", value)
+
+
+def _repeats(setting: str, value: Any) -> int:
+    try:
+        if int(value) == 0 and float(value) == 0 and not isinstance(value, bool):
+            return 0
+        number = _positive(setting, value)
+        if number > 1:
+            return number
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise _fail(setting, "a whole number above 1, or 0 for off", value)
+
+
+def _amount(setting: str, value: Any) -> float:
+    try:
+        number = float(value)
+        if 0 < number < inf and not isinstance(value, bool):
+            return number
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise _fail(setting, "an amount of USD above 0", value)
+
+
+def _action(setting: str, value: Any) -> Any:
+    word = value.strip().lower() if isinstance(value, str) else value
+    if word in ("report", "raise") or callable(value):
+        return word
+    raise _fail(setting, "report, raise, or a function of what was seen", value)
 
 
 def _names(setting: str, value: Any) -> tuple[str, ...]:
@@ -217,6 +247,31 @@ class Config:
         "Your own prices, USD per million tokens: the path of a TOML file, or a mapping by keyword. "
         "They win over the bundled ones.",
         "SEATRACE_PRICES",
+    )
+    loop_repeats: int = _setting(
+        _repeats,
+        "An agent's run goes in circles where it makes the same tool call, two in turn, or failing calls this many "
+        "times in a row. `0`: nobody looks.",
+        "SEATRACE_LOOP_REPEATS",
+        default=5,
+    )
+    max_steps: int | None = _setting(
+        _positive,
+        "Model calls that an agent's run may make itself; `@seatrace.agent(max_steps=...)` wins.",
+        "SEATRACE_MAX_STEPS",
+    )
+    max_run_cost: float | None = _setting(
+        _amount,
+        "USD that an agent's run may cost, sub-agents included; `@seatrace.agent(max_cost=...)` wins.",
+        "SEATRACE_MAX_RUN_COST",
+    )
+    on_runaway: Any = _setting(
+        _action,
+        "What happens with a run that goes in circles or takes too much: `report` (metric, event and span attribute), "
+        "`raise` (`RunawayAgent` in place of its next call, too), or a function of `seatrace.Runaway` that says with "
+        "something true that the run is to be stopped.",
+        "SEATRACE_ON_RUNAWAY",
+        default="report",
     )
 
 

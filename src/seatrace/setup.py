@@ -28,7 +28,9 @@ from .process.redact import cleaner
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .core.context import RunWatch
     from .core.record import Call, Cost
+    from .own.runaway import Detector
     from .process.price import PriceBook
 
 _SCOPE = "seatrace"
@@ -45,6 +47,8 @@ class _Session:
     provides: bool = False
     """Whether seatrace sets up the providers that are missing."""
     _prices: PriceBook | None = None
+    _detector: Detector | None = None
+    remove_gate: Callable[[], None] | None = None
 
     @property
     def prices(self) -> PriceBook:
@@ -59,6 +63,20 @@ class _Session:
         from .process import secrets
 
         _ = self.prices.basis, secrets
+
+    def watch_run(self, call: Call) -> RunWatch:
+        """The pipeline's watch of a run; loaded with the first one."""
+        if self._detector is None:
+            from .own.runaway import Detector
+
+            config = self.config
+            self._detector = Detector(
+                repeats=config.loop_repeats,
+                max_steps=config.max_steps,
+                max_cost=config.max_run_cost,
+                action=config.on_runaway,
+            )
+        return self._detector.watch(call)
 
     def price(self, call: Call) -> Cost | None:
         """The pipeline's step."""
@@ -117,6 +135,11 @@ def instrument(
         pull.follow(session.meter_provider)
         _stainless.custom_providers = config.providers
         pipeline.current = Pipeline(_emitter(session), session.price)
+        pipeline.current.watch_run = session.watch_run
+        if config.on_runaway != "report":
+            from .own.runaway import refuse
+
+            session.remove_gate = pipeline.add_gate(refuse)
         pipeline.watch_collector(True)
         _begin_sources(pipeline.current)
         _session = session
@@ -140,6 +163,8 @@ def uninstrument() -> None:
         pipeline.drain()
         pipeline.watch_collector(False)
         pipeline.current = None
+        if _session.remove_gate is not None:
+            _session.remove_gate()
         _session = None
         ending.unwatch()
 

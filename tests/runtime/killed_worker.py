@@ -31,4 +31,4 @@ def billed(attempt: Attempt) -> bool:
 
 
 if __name__ == "__main__":
-    Worker(Queue("agents", f"sqlite:///{sys.argv[1]}"), work, concurrency=8, lease=1.0).run_sync(until_empty=True)
+    Worker(Queue("agents", f"sqlite:///{sys.argv[1]}"), work, concurrency=8, lease=4.0).run_sync(until_empty=True)

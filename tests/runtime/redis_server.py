@@ -15,8 +15,12 @@ import pytest
 class RedisServer:
     """A ``redis-server`` process that can be stopped and started again on its port."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
+        """``options``: further ones of the command line. Skips the test where there is no redis-server."""
+        if shutil.which("redis-server") is None:
+            pytest.skip("redis-server is not installed")
         self._folder = folder
+        self._options = options
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
@@ -27,6 +31,7 @@ class RedisServer:
         """Returns when it answers."""
         options = {"port": self.port, "bind": "127.0.0.1", "save": "", "appendonly": "no", "dir": self._folder}
         command = ["redis-server", *(part for name, value in options.items() for part in (f"--{name}", str(value)))]
+        command += self._options
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
@@ -50,8 +55,6 @@ class RedisServer:
 @pytest.fixture(scope="module")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A running server, shared by the tests of a module. A test that stops it starts it again."""
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed")
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     server.start()
     yield server

@@ -149,12 +149,17 @@ class Greeting(pydantic.BaseModel):
     word: str
 
 
+def parse_of(of: Any) -> Any:
+    """The method, which older versions have in another place."""
+    return getattr(of.chat.completions, "parse", None) or of.beta.chat.completions.parse
+
+
 def test_parse_gives_parsed_answers() -> None:
     words = {"role": "assistant", "content": '{"word": "ahoy"}'}
     provider = Provider(completion(choices=[{"index": 0, "finish_reason": "stop", "message": words}]))
     cached = ResponseCache().instrument_client(provider.client("openai", "OpenAI", api_key="x"))
     options: Any = {"model": "m", "messages": [], "temperature": 0, "response_format": Greeting}
-    first, second = (cached.chat.completions.parse(**options) for _ in range(2))
+    first, second = (parse_of(cached)(**options) for _ in range(2))
     assert type(first) is type(second)
     assert second.choices[0].message.parsed == Greeting(word="ahoy")
     assert len(provider.sent) == 1
@@ -169,7 +174,7 @@ def test_parse_refuses_a_kept_answer_as_it_would_a_new_one() -> None:
 
     for _ in range(2):
         with pytest.raises(pydantic.ValidationError):
-            cached.chat.completions.parse(model="m", messages=[], response_format=Other)
+            parse_of(cached)(model="m", messages=[], response_format=Other)
 
 
 def test_the_stream_helper_of_anthropic_is_replayed() -> None:

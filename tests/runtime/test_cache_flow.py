@@ -319,6 +319,23 @@ def test_odd_exceptions_pass_as_well(error: Exception) -> None:
     assert raised.value is error
 
 
+async def test_a_coroutine_function_in_a_synchronous_program_is_an_error_that_says_so() -> None:
+    kept, call = cache(), Counter()
+    with pytest.raises(ConfigError, match="call: expected a plain function here, got a coroutine function"):
+        kept.get_or_call_sync(REQUEST, call.later)
+
+
+def test_a_fault_of_the_cache_itself_does_not_reach_the_program(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> float:
+        raise ZeroDivisionError
+
+    kept, call = cache(broken), Counter()
+    assert kept.get_or_call_sync(REQUEST, call) == {"call": 1}
+    assert asyncio.run(kept.get_or_call(REQUEST, call.later)) == {"call": 2}
+    assert kept.stats().reasons == {"fault": 2}
+    assert "seatrace could not look into a cache" in caplog.text
+
+
 def test_a_call_may_ask_for_itself() -> None:
     kept, call = cache(), Counter()
     assert kept.get_or_call_sync(REQUEST, lambda: kept.get_or_call_sync(REQUEST, call)) == {"call": 1}

@@ -7,9 +7,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
-from .record import Call, Usage
+from .record import Call, Content, Usage
+
+
+class RunWatch(Protocol):
+    """Somebody who looks at what happens within one run. Never raises."""
+
+    def asked(self, call: Call, content: Content) -> None:
+        """A tool of this run's own begins."""
+
+    def ended(self, call: Call, *, own: bool) -> None:
+        """A model or tool call ended and is counted, ``own`` or a sub-agent's."""
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +48,7 @@ class Run:
     finish_reasons: list[str] | None = None
     kept: dict[Any, Any] = field(default_factory=dict, repr=False)
     """What patterns keep for the life of this run, by a key of their own: a budget's account of it."""
+    watch: RunWatch | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, call: Call) -> None:
@@ -45,6 +56,8 @@ class Run:
         run: Run | None = self
         while run is not None:
             run._count(call, own=run is self)
+            if run.watch is not None:
+                run.watch.ended(call, own=run is self)
             run = run.parent
 
     def _count(self, call: Call, *, own: bool) -> None:

@@ -30,6 +30,8 @@ class Patches:
 
     def __init__(self) -> None:
         self._done: list[_Replacement] = []
+        self.lost: list[str] = []
+        """What could not be replaced and can be done without, and what therefore is not seen."""
 
     def replace(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
         """Replaces ``owner.name`` with ``make(original)``.

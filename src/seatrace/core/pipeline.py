@@ -6,12 +6,12 @@ import gc
 import os
 import queue
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter_ns, time_ns
 from typing import Any, Protocol, cast
 
 from . import context, guard
-from .record import Call, Cost
+from .record import Call, Cost, RateLimit
 
 Listener = Callable[[Call], None]
 """Is given each ended call, once, after pricing and emitting. Must not keep content longer than it needs."""
@@ -43,14 +43,20 @@ class Emitter(Protocol):
     def stands_aside(self, call: Call) -> bool:
         """Whether another instrumentation observes this very call already."""
 
+    def retried(self, call: Call, reason: str, seconds: float) -> None:
+        """Measures a retry within ``call``."""
+
+    def limits(self, call: Call, read: Callable[[], Iterable[RateLimit]]) -> None:
+        """Keeps what a provider last said of its limits; ``read`` is asked when that is exported."""
+
     def measure(self, metric: Any, value: float, attributes: Mapping[str, Any]) -> None:
         """Records one value of a metric of the catalogue."""
 
     def observe(self, metric: Any) -> None:
         """Makes the instrument by which ``metric`` of the sources is read (``core/signals.py``)."""
 
-    def event(self, name: str, attributes: Mapping[str, Any], *, warning: bool) -> None:
-        """Emits an event."""
+    def event(self, name: str, attributes: Mapping[str, Any], *, warning: bool, of: Call | None = None) -> None:
+        """Emits an event in the current context, or in that of a call that has not ended."""
 
     def annotate(self, attributes: Mapping[str, Any]) -> None:
         """Sets attributes on the current span."""
@@ -72,6 +78,8 @@ class Pipeline:
         self.emitter = emitter
         self.price = price
         self.wants_content = emitter.wants_content
+        self.watch_run: Callable[[Call], context.RunWatch] | None = None
+        """Makes the watch of a run that an agent's call begins."""
 
     def rests(self) -> bool:
         """Whether nothing is to be observed here, by our own switch or by OpenTelemetry's."""
@@ -113,6 +121,12 @@ class Pipeline:
                 guard.fault("notify a listener", error)
         if call.on_end is not None:
             _tell_gates(call)
+
+    def retried(self, call: Call, reason: str, seconds: float) -> None:
+        """The client is about to make another attempt within ``call``, after ``seconds``; ``reason`` is the HTTP status
+        or the exception of the one before."""
+        call.retries += 1
+        self.emitter.retried(call, reason, seconds)
 
     def _price(self, call: Call) -> None:
         billed = call.kind in ("inference", "embeddings")
@@ -210,7 +224,7 @@ _notice_phase = cast("Callable[[str, dict[str, int]], None]", _phases.move_to_en
 
 
 def _collecting() -> bool:
-    return next(reversed(_phases)) == "start"
+    return list(_phases)[-1] == "start"  # one step: the collector may begin or end between any two
 
 
 def watch_collector(on: bool) -> None:

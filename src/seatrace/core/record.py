@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Kind = Literal[
     "inference",
@@ -72,6 +72,15 @@ class Cost:
     source: Literal["provider", "local"] = "local"
     basis: str = ""
     """Where the prices come from, e.g. ``"genai-prices 0.2.3 (2026-11-22)"`` or ``"custom"``."""
+
+
+class RateLimit(NamedTuple):
+    """What a provider said of one of its limits: what it allows in its window, and what of that is left."""
+
+    resource: str
+    """``requests``, ``tokens``, ``input_tokens`` or ``output_tokens``."""
+    limit: int | None
+    remaining: int | None
 
 
 @dataclass(slots=True)
@@ -146,6 +155,11 @@ class Call:
     tool_call_id: str | None = None
     agent: str | None = None
     """The agent that the call belongs to."""
+    max_steps: int | None = None
+    max_cost: float | None = None
+    """What a run of this agent may take at most, where that is not left to the settings."""
+    digest: int | None = None
+    """A number for a tool and its arguments, the same for the same ones: nothing of them can be read in it."""
 
     # who and for whom
     conversation_id: str | None = None
@@ -157,6 +171,10 @@ class Call:
     error: BaseException | None = None
     error_type: str | None = None
     status_code: int | None = None
+    retries: int = 0
+    """Attempts of the client within this call after the first one."""
+    attempt_status: int | None = None
+    """The HTTP status of the attempt that has just failed, while it is judged whether another one follows."""
     cost: Cost | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
     """Further attributes for the span alone, in the conventions' names."""

@@ -64,13 +64,14 @@ def measure(metric: Any, value: float, attributes: Attributes) -> None:
         guard.fault("measure", error)
 
 
-def event(name: str, attributes: Attributes, *, warning: bool = False) -> None:
-    """Emits an OpenTelemetry event in the context of the current span; severity INFO, or WARN."""
+def event(name: str, attributes: Attributes, *, warning: bool = False, of: Call | None = None) -> None:
+    """Emits an OpenTelemetry event in the context of the current span, or of the call ``of`` that has not ended;
+    severity INFO, or WARN."""
     line = pipeline.current
     if line is None:
         return
     try:
-        line.emitter.event(name, attributes, warning=warning)
+        line.emitter.event(name, attributes, warning=warning, of=of)
     except Exception as error:
         guard.fault("emit an event", error)
 

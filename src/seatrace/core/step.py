@@ -57,11 +57,15 @@ class Step:
                 return cls(call, None)
             outer = context.current_scope()
             if call.kind in ("agent", "workflow"):
-                call.run = Run(call.name, outer.run)
+                call.run = run = Run(call.name, outer.run)
+                if line.watch_run is not None:
+                    run.watch = line.watch_run(call)
                 call.agent = call.name
             if line.wants_content:
                 call.content = content()
             line.begin(call)
+            if call.kind == "tool" and outer.run is not None and outer.run.watch is not None:
+                outer.run.watch.asked(call, call.content or content())
             step = cls(call, line, mark)
             step._scope = context.narrowed(agent=call.name, run=call.run) if call.run is not None else outer
             return step

@@ -70,6 +70,8 @@ def end_attributes(call: Call, *, latest: bool, legacy: bool) -> dict[str, Any]:
     if call.error_type is not None:
         out[names.ERROR_TYPE] = call.error_type
         _put(out, names.STATUS_CODE, call.status_code)
+    if call.retries:
+        out[names.RETRY_COUNT] = call.retries
     if call.conversation_id is not None:
         out[names.CONVERSATION_ID] = call.conversation_id
     if call.scope is not None:

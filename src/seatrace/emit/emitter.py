@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import time_ns
 from typing import Any
 
@@ -14,13 +14,14 @@ from opentelemetry.trace import Link, SpanKind, Status, StatusCode, Tracer, get_
 
 from seatrace.core import guard
 from seatrace.core.context import Scope, narrowed
-from seatrace.core.record import Call, Content
+from seatrace.core.record import Call, Content, RateLimit
 
+from . import rate_limits
 from . import semconv as names
 from ._bounded import emit, set_attributes
 from ._recorder import Moment
 from .attributes import content_attributes, end_attributes, start_attributes
-from .catalogue import Metric
+from .catalogue import RATE_LIMIT_LIMIT, RATE_LIMIT_REMAINING, RETRIES, RETRY_WAIT, Metric
 from .metrics import Metrics
 
 _KINDS = {
@@ -81,6 +82,7 @@ class Emitter:
         self._clean = clean
         self._clean_text = clean_text
         self._hook = hook
+        rate_limits.seen.clear()
         self.wants_content = content_on_spans or self._content_on_events or hook is not None
 
     # --- begin ------------------------------------------------------------------------------------------------------
@@ -144,6 +146,21 @@ class Emitter:
                 live.span.end(ended)
             call.span = None
 
+    # --- attempts -----------------------------------------------------------------------------------------------------
+
+    def retried(self, call: Call, reason: str, seconds: float) -> None:
+        """Measures a retry when it begins, since a call may wait for minutes."""
+        labels = {names.PROVIDER_NAME: call.provider, names.REQUEST_MODEL: call.request_model, names.ERROR_TYPE: reason}
+        moment = Moment(time_ns(), call.span.context)
+        self._metrics.measure(RETRIES, 1, labels, moment)
+        self._metrics.measure(RETRY_WAIT, seconds, labels, moment)
+
+    def limits(self, call: Call, read: Callable[[], Iterable[RateLimit]]) -> None:
+        """Keeps what the provider last said of its limits."""
+        if rate_limits.seen.keep(call.provider, call.request_model, read):
+            self._metrics.observe(RATE_LIMIT_LIMIT)
+            self._metrics.observe(RATE_LIMIT_REMAINING)
+
     # --- patterns -----------------------------------------------------------------------------------------------------
 
     def measure(self, metric: Metric, value: float, attributes: Mapping[str, Any]) -> None:
@@ -154,11 +171,12 @@ class Emitter:
         """Makes the instrument by which ``metric`` of the sources is read."""
         self._metrics.observe(metric)
 
-    def event(self, name: str, attributes: Mapping[str, Any], *, warning: bool) -> None:
-        """Emits an event in the current context."""
+    def event(self, name: str, attributes: Mapping[str, Any], *, warning: bool, of: Call | None = None) -> None:
+        """Emits an event in the current context, or in that of a call."""
         if self._events:
             severity = (13, "WARN") if warning else (9, "INFO")
-            self._log(name, *severity, dict(attributes), otel_context.get_current(), time_ns())
+            context = otel_context.get_current() if of is None or of.span is None else of.span.context
+            self._log(name, *severity, dict(attributes), context, time_ns())
 
     def annotate(self, attributes: Mapping[str, Any]) -> None:
         """Sets attributes on the current span."""

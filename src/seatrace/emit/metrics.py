@@ -48,6 +48,10 @@ FAULT_STAGES = (
     "serve metrics",
     "ask a budget's rule",
     "reach a budget's ledger",
+    "follow an attempt",
+    "look for loops",
+    "look into a cache",
+    "keep an answer",
 )
 """The closed label set of ``seatrace.faults``: these counters start at zero."""
 

@@ -36,7 +36,7 @@ REGISTRY: tuple[Library, ...] = (
         "openai",
         "openai._base_client",
         "1.66.0",
-        "chat, responses, completions, embeddings, images, audio, moderations, token counts",
+        "chat, responses, completions, embeddings, images, audio, decisions, moderations, token counts",
     ),
     Library(
         "anthropic",
@@ -59,7 +59,8 @@ class LibraryStatus:
     version: str | None
     """The installed version."""
     detail: str = ""
-    """With ``target missing``: what was looked for and not found."""
+    """With ``target missing``: what was looked for and not found. With ``observed``: what of it is not seen in this
+    version."""
 
     def __str__(self) -> str:
         version = f" ({self.version})" if self.version else ""
@@ -112,6 +113,9 @@ def _hook(library: Library, patched: Callable[[], None]) -> Callable[[ModuleType
                 error,
             )
         else:
+            for lost in patches.lost:
+                version = _version(library.distribution)
+                guard.logger.warning("seatrace observes %s %s, but %s.", library.name, version, lost)
             patched()
 
     return hook
@@ -130,7 +134,7 @@ def _status(library: Library) -> LibraryStatus:
     if not _patches[library.name]:
         detail = "another import hook came first: import it earlier"
         return LibraryStatus(library.name, "target missing", version, detail)
-    return LibraryStatus(library.name, "observed", version)
+    return LibraryStatus(library.name, "observed", version, "; ".join(_patches[library.name].lost))
 
 
 def _version(distribution: str) -> str | None:

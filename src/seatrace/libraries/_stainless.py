@@ -20,6 +20,7 @@ from seatrace.core.record import Call
 from seatrace.core.shape import Shape, error_word
 from seatrace.core.stream import ObservedAsyncIterator, ObservedIterator, read_response, tap_response, watch_close
 
+from ._attempts import failed_for_good, follow_attempts
 from .providers import provider_of
 
 custom_providers: Mapping[str, str] = {}
@@ -29,13 +30,17 @@ _ENDPOINTS_LIMIT = 256
 
 
 class Stainless:
-    """Observes one Stainless-generated library: its name, its default provider and its endpoints by path."""
+    """Observes one Stainless-generated library: its name, its default provider, its endpoints by path, and the
+    providers of those of its client classes that are made for a cloud, by their names (each has an ``Async`` twin)."""
 
-    def __init__(self, package: str, provider: str, endpoints: Mapping[str, Shape]) -> None:
+    def __init__(
+        self, package: str, provider: str, endpoints: Mapping[str, Shape], clouds: Mapping[str, str] = {}
+    ) -> None:
         streaming = sys.modules[f"{package}._streaming"]
         self._package = package
         self._provider = provider
         self._endpoints = endpoints
+        self._clouds = clouds
         self._streams = (streaming.Stream, streaming.AsyncStream)
         self._model = sys.modules[f"{package}._models"].BaseModel
         self._servers: dict[int, tuple[Any, str, int | None, str]] = {}
@@ -45,6 +50,7 @@ class Stainless:
         make = observed(self._begin, self._returned)
         patches.replace(module.SyncAPIClient, "request", make)
         patches.replace(module.AsyncAPIClient, "request", make)
+        follow_attempts(module, patches)
 
     def _begin(self, line: Pipeline, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Observation | None:
         options: Any = args[1] if len(args) > 1 else kwargs.get("options")
@@ -91,11 +97,21 @@ class Stainless:
         if known is None or known[0] is not url:
             host = url.host
             port = url.port or (80 if url.scheme == "http" else 443)
-            known = (url, host, port, provider_of(host, port, url.path, self._provider, custom_providers))
+            cloud = self._cloud(type(client))
+            name = provider_of(host, port, url.path, custom_providers, cloud=cloud, default=self._provider)
+            known = (url, host, port, name)
             if len(self._servers) >= _ENDPOINTS_LIMIT:
                 self._servers.clear()
             self._servers[id(url)] = known
         return known
+
+    def _cloud(self, client: type) -> str | None:
+        for kind in client.__mro__:
+            if kind.__module__.startswith(f"{self._package}.") and (
+                found := self._clouds.get(kind.__name__.removeprefix("Async"))
+            ):
+                return found
+        return None
 
     def _returned(self, observation: Observation, result: Any) -> None:
         if self._model in type(result).__mro__:  # asking a model for what it has not costs an exception inside pydantic
@@ -155,9 +171,17 @@ def error_type(call: Call, error: BaseException) -> str:
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and status >= 400:
         call.status_code = status
-    # The library's own exceptions carry code and type themselves, or the body that they were made of.
-    word = error_word(error) or error_word(error.body) if hasattr(error, "body") else None
+        failed_for_good(call, error)
+    # The library's own exceptions carry code and type themselves, or the body that they were made of, or part of it.
+    word = error_word(error) or error_word(error.body) or _word_sent(error) if hasattr(error, "body") else None
     return word or (str(call.status_code) if call.status_code else type(error).__qualname__)
+
+
+def _word_sent(error: BaseException) -> str | None:
+    try:
+        return error_word(error.response.json())  # type: ignore[attr-defined]
+    except Exception:  # no response, no JSON, or not read by the library: then by nobody
+        return None
 
 
 class _Echo:

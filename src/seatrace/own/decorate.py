@@ -106,11 +106,25 @@ def _here() -> Any:
 @overload
 def agent(name: _F) -> _F: ...
 @overload
-def agent(name: str | None = None, *, description: str | None = None) -> Observed: ...
-def agent(name: Any = None, *, description: str | None = None) -> Any:
+def agent(
+    name: str | None = None,
+    *,
+    description: str | None = None,
+    max_steps: int | None = None,
+    max_cost: float | None = None,
+) -> Observed: ...
+def agent(
+    name: Any = None,
+    *,
+    description: str | None = None,
+    max_steps: int | None = None,
+    max_cost: float | None = None,
+) -> Any:
     """An agent: a model drives the control flow. Span ``invoke_agent {name}``, with the roll-up of its run: model
-    calls, tool calls, steps, tokens and cost, sub-agents included (each call is still counted once in the metrics)."""
-    return _made("agent", "invoke_agent", name, description=description)
+    calls, tool calls, steps, tokens and cost, sub-agents included (each call is still counted once in the metrics).
+    ``max_steps`` (model calls of its own) and ``max_cost`` (USD, sub-agents included) say what a run may take, in place
+    of the settings ``max_steps`` and ``max_run_cost``; the setting ``on_runaway`` says what happens beyond."""
+    return _made("agent", "invoke_agent", name, description=description, max_steps=max_steps, max_cost=max_cost)
 
 
 @overload

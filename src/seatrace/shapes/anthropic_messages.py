@@ -258,6 +258,8 @@ def _media(kind: str, source: Any) -> dict[str, Any]:
     if origin == "base64":
         mime = get(source, "media_type")
         return {"type": "blob", "modality": kind, "mime_type": mime, "content": get(source, "data")}
+    if origin == "text":
+        return {"type": "text", "content": get(source, "data")}
     if origin == "url":
         return {"type": "uri", "modality": kind, "uri": get(source, "url")}
     if origin == "file":

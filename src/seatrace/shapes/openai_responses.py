@@ -9,7 +9,7 @@ from seatrace.core.record import Call, Content, Kind
 from seatrace.core.shape import Wire, finish_reason, get, number, text, whole
 
 from ._openai_usage import read_usage
-from .openai_chat import data_part, sequence, tool_call, tool_definition
+from .openai_chat import data_part, file_part, sequence, tool_call, tool_definition
 
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.done"})
 _STARTS = frozenset({"response.created", "response.in_progress", "response.queued"})
@@ -176,7 +176,6 @@ def item_part(part: Any) -> dict[str, Any]:
         return {"type": "text", "content": get(part, "refusal")}
     if kind == "input_image" and isinstance(url := get(part, "image_url"), str):
         return data_part("image", url)
-    if kind in ("input_image", "input_file") and (identifier := get(part, "file_id")):
-        modality = "image" if kind == "input_image" else "document"
-        return {"type": "file", "modality": modality, "file_id": identifier}
+    if kind in ("input_image", "input_file"):
+        return file_part("image" if kind == "input_image" else "document", part)
     return {"type": "generic", "generic_type": str(kind)}

@@ -25,8 +25,9 @@ from seatrace.errors import ConfigError
 from seatrace.libraries._stainless import Stainless
 
 from . import answers, making
+from .ask import Ask
 from .codec import UnstorableError
-from .engine import Ask, Engine
+from .engine import Engine
 from .making import Making, trace_headers
 from .policy import CachePolicy
 from .steps import run_async, run_sync

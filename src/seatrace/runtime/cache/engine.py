@@ -5,88 +5,29 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextvars import copy_context
-from dataclasses import dataclass, field
 from functools import partial
 from threading import Thread
-from time import monotonic, perf_counter_ns
-from typing import Any, TypeVar
+from time import perf_counter_ns
+from typing import Any
 from weakref import WeakSet
 
 from seatrace.core import guard
 from seatrace.core.pipeline import Refused
+from seatrace.errors import ConfigError
 
-from .codec import UnstorableError, decode, encode
+from .ask import Ask, Outcome
+from .codec import UnstorableError
 from .flight import Flight, Flights
 from .making import Making
-from .steps import Flow, Io, Run, Sleep, run_async, run_sync
-from .store import Entry, Leases, Store
+from .reach import Reach
+from .steps import Flow, Run, run_async, run_sync
+from .store import Entry, Store
 from .telemetry import CacheTelemetry, Result
-
-_T = TypeVar("_T")
-
-_REST = 1.0
-"""Seconds that a store which failed is left alone."""
-
-_POLL = (0.02, 0.5)
-"""Seconds between two looks at what another process is making: at first, and at most."""
 
 _REFRESHES_LIMIT = 4
 """Threads that refresh stale entries of one cache at once."""
-
-
-@dataclass(frozen=True)
-class Near:
-    """An entry that is served although its key is another one."""
-
-    entry: Entry
-    attributes: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ask:
-    """One request to a cache."""
-
-    key: str
-    call: Callable[[], Any]
-    """Makes the answer: a function, or a coroutine function where the program is asynchronous."""
-    operation: str = "chat"
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    """What the record of a hit has besides."""
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    """Further attributes of its span."""
-    ttl: Callable[[Any, bytes], float | str]
-    """How long to keep an answer, given as it is and as bytes; or why not at all, in one of our fixed words."""
-    encode: Callable[[Any, Making], bytes] = lambda value, made: encode(value)
-    decode: Callable[[bytes], Any] = decode
-    """May be a coroutine function where the program is asynchronous."""
-    near: Callable[[], Flow[Near | None]] | None = None
-    """Looks for something similar, after there was nothing equal."""
-    made: Callable[[Any, Entry | None], Flow[None]] | None = None
-    """Is shown an answer just made, and the entry where it is kept."""
-
-
-@dataclass
-class Outcome:
-    """What became of a call, or what stands in for it."""
-
-    result: Result
-    value: Any = None
-    error: Exception | None = None
-    body: bytes | None = None
-    entry: Entry | None = None
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    looked: int = 0
-    """``perf_counter_ns()`` when the lookup was over."""
-    fault: Exception | None = None
-    """What went wrong in our own code: everybody makes the call for themselves then."""
-
-    def get(self) -> Any:
-        """The value; raises the error."""
-        if self.error is not None:
-            raise self.error
-        return self.value
 
 
 alive: WeakSet[Engine] = WeakSet()
@@ -126,14 +67,13 @@ class Engine:
         self._if_error = stale_if_error
         self._jitter = jitter
         self._single = single_flight
-        self._lease = lease
-        self._leases: Leases | None = store if single_flight and hasattr(store, "acquire") else None  # type: ignore[assignment]
         self._chance = chance
+        leases: Any = store if single_flight and hasattr(store, "acquire") else None
+        self._reach = Reach(store, telemetry, leases=leases, lease=lease, chance=chance)
         self._flights: Flights[Outcome] = Flights()
         self.forked: Sequence[Callable[[], None]] = ()
         """What else is to be done after a fork, in the child."""
         self._refreshing = 0
-        self._resting_until = 0.0
         alive.add(self)
 
     # --- the two doors ----------------------------------------------------------------------------------------------
@@ -202,7 +142,7 @@ class Engine:
 
     def _look(self, ask: Ask, refresh: Callable[[Ask], None]) -> Flow[Outcome | None]:
         try:
-            entry, _ = yield Io(lambda: self._read(ask.key), self.store.blocking)
+            entry, _ = yield from self._reach.read(ask.key)
             now = self.store.clock()
             if entry is None or now >= entry.fresh_until + self._revalidate:
                 return None
@@ -239,15 +179,17 @@ class Engine:
         outcome = None
         try:
             outcome = yield from self._make(ask, flight)
+        except ConfigError as error:  # a coroutine function where a plain one was to be
+            outcome = Outcome("error", error=error)
         except Exception as error:
             outcome = Outcome("bypass", fault=error)
         finally:
             self._flights.land(flight, outcome)
 
     def _make(self, ask: Ask, flight: Flight[Outcome]) -> Flow[Outcome]:
-        lease, waited = yield from self._take_lease(ask)
+        lease, waited = yield from self._reach.take_lease(ask.key)
         # Somebody may have kept it between our look and our turn.
-        old, failed = yield Io(lambda: self._read(ask.key), self.store.blocking)
+        old, failed = yield from self._reach.read(ask.key)
         served = None
         if old is not None and self.store.clock() < old.fresh_until:
             served = yield from self._served(ask, old, "coalesced" if waited else "hit")
@@ -256,7 +198,7 @@ class Engine:
             if near is not None:
                 served = yield from self._served(ask, near.entry, "hit", attributes=near.attributes)
         if served is not None:
-            yield Io(lambda: self._give_back(ask.key, lease), self.store.blocking and lease is not None)
+            yield from self._reach.give_back(ask.key, lease)
             return served
         outcome = Outcome("error" if failed else "miss", looked=perf_counter_ns())
         try:
@@ -264,12 +206,12 @@ class Engine:
         except GeneratorExit:  # the loop is gone: nobody takes another step, and the lease runs out by itself
             raise
         except BaseException:
-            yield Io(lambda: self._give_back(ask.key, lease), self.store.blocking)
+            yield from self._reach.give_back(ask.key, lease)
             raise
         if entry is not None and not flight.void:
-            yield Io(lambda: self._write(ask.key, entry, lease, flight), self.store.blocking)
-        elif lease is not None:
-            yield Io(lambda: self._give_back(ask.key, lease), self.store.blocking)
+            yield from self._reach.write(ask.key, entry, lease, flight)
+        else:
+            yield from self._reach.give_back(ask.key, lease)
         if outcome.error is not None and old is not None and self._forgives(outcome.error, old):
             served = yield from self._served(ask, old, "stale")
             return served or outcome
@@ -333,7 +275,7 @@ class Engine:
     def recorded(self, ask: Ask) -> Flow[Any]:
         """What is kept for ``ask``, ``None`` where a call is to be made."""
         started = perf_counter_ns()
-        entry, failed = yield Io(lambda: self._read(ask.key), self.store.blocking)
+        entry, failed = yield from self._reach.read(ask.key)
         if entry is not None and self.store.clock() < entry.fresh_until:
             served = yield from self._served(ask, entry, "hit")
             if served is not None:
@@ -349,7 +291,7 @@ class Engine:
             guard.fault("keep an answer", error)
             return
         if entry is not None:
-            yield Io(lambda: self.write(ask.key, entry), self.store.blocking)
+            yield from self._reach.write(ask.key, entry)
 
     # --- stale entries ----------------------------------------------------------------------------------------------
 
@@ -377,60 +319,9 @@ class Engine:
 
         try:
             Thread(target=copy_context().run, args=(work,), name="seatrace-cache-refresh", daemon=True).start()
-        except BaseException:  # no more threads to be had
+        except RuntimeError:  # no more threads to be had
             self._refreshing -= 1
             self._flights.land(flight, None)
-            raise
-
-    # --- the store, which may fail ----------------------------------------------------------------------------------
-
-    def _attempt(self, work: Callable[[], _T], otherwise: _T) -> tuple[_T, bool]:
-        """``work()``, and whether it failed. A store that failed is left alone for a while."""
-        if monotonic() < self._resting_until:
-            return otherwise, True
-        try:
-            return work(), False
-        except Exception as error:
-            self._resting_until = monotonic() + _REST
-            self.telemetry.store_failed(error)
-            return otherwise, True
-
-    def _read(self, key: str) -> tuple[Entry | None, bool]:
-        return self._attempt(lambda: self.store.get(key), None)
-
-    def write(self, key: str, entry: Entry) -> None:
-        """Keeps ``entry``."""
-        self._attempt(lambda: self.store.put(key, entry), False)
-
-    def _write(self, key: str, entry: Entry, lease: str | None, flight: Flight[Outcome]) -> None:
-        self._attempt(lambda: self.store.put(key, entry, lease), False)
-        if flight.void:  # invalidated while we wrote
-            self._attempt(lambda: self.store.delete(key), False)
-
-    def _give_back(self, key: str, lease: str | None) -> None:
-        leases = self._leases
-        if leases is not None and lease is not None:
-            self._attempt(lambda: leases.release(key, lease), None)
-
-    def _take_lease(self, ask: Ask) -> Flow[tuple[str | None, bool]]:
-        """The right to make the call, and whether another process had it before. ``None`` where the store is down,
-        where there is an answer by now, or where the other one takes too long: then everybody helps themselves."""
-        leases, waited = self._leases, False
-        if leases is None:
-            return None, waited
-        until, pause = monotonic() + self._lease, _POLL[0]
-        while True:
-            lease, failed = yield Io(
-                lambda: self._attempt(lambda: leases.acquire(ask.key, self._lease), None), self.store.blocking
-            )
-            if lease is not None or failed or monotonic() >= until:
-                return lease, waited
-            waited = True
-            yield Sleep(pause * (0.5 + self._chance()))
-            pause = min(pause * 1.5, _POLL[1])
-            entry, failed = yield Io(lambda: self._read(ask.key), self.store.blocking)
-            if failed or (entry is not None and self.store.clock() < entry.fresh_until):
-                return None, waited
 
     # --- by hand ----------------------------------------------------------------------------------------------------
 
@@ -441,19 +332,19 @@ class Engine:
     def put(self, ask: Ask, value: Any) -> bool:
         """Keeps ``value`` for ``ask``, where its verdict allows that."""
         entry = self._entry(ask, Outcome("miss", value), Making(), 0.0)
-        return entry is not None and self._attempt(lambda: self.store.put(ask.key, entry), False)[0]
+        return entry is not None and run_sync(self._reach.write(ask.key, entry))
 
     # --- forgetting -------------------------------------------------------------------------------------------------
 
     def forget(self, key: str) -> bool:
         """Forgets an entry, and does not keep what is on its way to become one."""
         self._flights.void(lambda each: each == key)
-        return self._attempt(lambda: self.store.delete(key), False)[0]
+        return self._reach.delete(key)
 
     def clear(self, prefix: str) -> int:
         """Forgets all entries whose keys start with ``prefix``."""
         self._flights.void(lambda each: each.startswith(prefix))
-        return self._attempt(lambda: self.store.clear(prefix), 0)[0]
+        return self._reach.clear(prefix)
 
     def after_fork(self) -> None:
         """In the child: what was under way is the parent's."""
@@ -486,11 +377,23 @@ def _caught(call: Callable[[], Any]) -> Any:
         result = call()
     except Exception as error:
         raise _Failed(error) from None
-    return _awaited(result) if hasattr(result, "__await__") else result
+    return _Awaited(result) if hasattr(result, "__await__") else result
 
 
-async def _awaited(result: Any) -> Any:
-    try:
-        return await result
-    except Exception as error:
-        raise _Failed(error) from None
+class _Awaited:
+    """A call's awaitable, whose exception takes the same way."""
+
+    def __init__(self, result: Any) -> None:
+        self._result = result
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        try:
+            return (yield from self._result.__await__())
+        except Exception as error:
+            raise _Failed(error) from None
+
+    def close(self) -> None:
+        """Nobody awaits it."""
+        close = getattr(self._result, "close", None)
+        if close is not None:
+            close()

@@ -7,7 +7,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
-from .engine import Ask, Engine
+from .ask import Ask
+from .engine import Engine
 from .replay import replay, replay_sync
 
 _F = TypeVar("_F", bound=Callable[..., Any])

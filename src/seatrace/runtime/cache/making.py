@@ -41,7 +41,10 @@ class Making:
         try:
             yield
         finally:
-            _making.reset(token)
+            try:
+                _making.reset(token)
+            except ValueError:  # a task that was dropped half way ends wherever that is noticed
+                pass
 
     def note(self, call: Call) -> None:
         """A model call has ended in here."""

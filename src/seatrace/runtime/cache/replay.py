@@ -11,7 +11,8 @@ from inspect import isawaitable
 from time import perf_counter_ns
 from typing import Any
 
-from .engine import Ask, Engine
+from .ask import Ask
+from .engine import Engine
 from .making import Making
 from .steps import Flow, run_async, run_sync
 

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from typing import Any, TypeVar, cast
 
 from . import answers, client
+from .ask import Ask
 from .codec import bare
-from .engine import Ask, Engine
+from .engine import Engine
 from .function import cached
 from .key import RequestKey
 from .policy import CachePolicy, Determinism, policy_of

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 
+from seatrace.runtime._sqlite import write_ahead
+
 from .store import Entry, Evicted, Reason, at_least_zero, ignore, is_alive, wall_clock
 
 _SCHEMA = """
@@ -168,8 +170,7 @@ class SqliteStore:
             self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False, cached_statements=32
         )
         try:
-            if database.execute("PRAGMA journal_mode").fetchone()[0] != "wal":  # setting it needs the file for itself
-                database.execute("PRAGMA journal_mode = WAL")
+            write_ahead(database, self._timeout)
             database.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last entries, never the file
             database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
         except BaseException:

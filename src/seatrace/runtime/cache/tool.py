@@ -15,9 +15,10 @@ from seatrace.errors import ConfigError
 from seatrace.own.decorate import name_of_function
 
 from .answers import failed
+from .ask import Ask
 from .canonical import UnkeyableError, digest
 from .codec import bare
-from .engine import Ask, Engine
+from .engine import Engine
 from .function import cached
 from .scope import CacheScope, Namespace, UnscopedError, checked_scope, prefix_of
 from .store import Store, at_least_zero, open_store

@@ -20,7 +20,7 @@ from uuid import uuid4
 from seatrace.errors import MissingExtraError
 from seatrace.runtime._options import check_number
 
-from .engine import Engine
+from .engine import Engine, inherit
 from .errors import QueueUnavailable
 from .payload import SEALED
 from .record import Backoff, Bill, Counts, Delivery, Envelope, JobState, Renewal, Status, Verdict
@@ -71,7 +71,7 @@ class BullmqBackend:
 
     def __init__(self, url: str, *, prefix: str = "bull", keep_results: float = 3600.0, poll: float = 0.1) -> None:
         try:
-            import bullmq  # noqa: F401
+            import bullmq  # type: ignore[import-untyped]  # noqa: F401
         except ImportError as error:
             raise MissingExtraError("BullmqBackend needs bullmq: pip install 'seatrace[bullmq]'") from error
         self.engine = Engine(f"jobs-{self.system}", self._forget)
@@ -79,10 +79,13 @@ class BullmqBackend:
         self._prefix = prefix
         self._keep = check_number("keep_results", keep_results)
         self._poll = check_number("poll", poll, above=True)
-        self._forget()
+        self._begin()
 
     def _forget(self) -> None:
-        """Before the first use, and after a fork."""
+        inherit(self._redis, self._lines)
+        self._begin()
+
+    def _begin(self) -> None:
         self._redis: Any = None
         self._lines: dict[str, _Line] = {}
         self._news, self._settled, self._nudges = Waiters(), Waiters(), Nudges()
@@ -222,10 +225,10 @@ class BullmqBackend:
 
     async def look(self, queue: str, id: str) -> JobState | None:
         async with self._line(queue) as line:
+            state = await line.queue.backend.getState(id)  # first: what is final then stands in the hash
             raw = await self._connection().hgetall(line.key(id))
             if "name" not in raw:
                 return None
-            state = await line.queue.backend.getState(id)
         cancelled = state == "completed" and raw.get("seatrace:cancelled") == "1"
         result = raw.get("returnvalue")
         return JobState(
@@ -307,7 +310,7 @@ class BullmqBackend:
 
     async def close(self) -> None:
         redis = self._redis
-        self._forget()
+        self._begin()
         if redis is not None:
             await redis.aclose()
 

@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from selectors import BaseSelector, DefaultSelector
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -24,10 +25,12 @@ class Engine:
     """The loop of one backend. Its thread starts with the first call, is a daemon, and ends with :meth:`close`."""
 
     def __init__(self, name: str, forget: Callable[[], None]) -> None:
+        """``forget`` is called in a forked child: the backend forgets what it has open, and closes nothing of it."""
         self._name = name
         self._forget = forget
         self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: asyncio.SelectorEventLoop | None = None
+        self._selector: BaseSelector | None = None
         self._thread: threading.Thread | None = None
         _engines.add(self)
 
@@ -36,7 +39,8 @@ class Engine:
         with self._lock:
             loop = self._loop
             if loop is None:
-                loop = self._loop = asyncio.new_event_loop()
+                self._selector = DefaultSelector()
+                loop = self._loop = asyncio.SelectorEventLoop(self._selector)
                 self._thread = threading.Thread(target=_run, args=(loop,), name=f"seatrace-{self._name}", daemon=True)
                 self._thread.start()
             return asyncio.run_coroutine_threadsafe(work, loop)
@@ -75,7 +79,10 @@ class Engine:
     def after_fork(self) -> None:
         """In the child there is no such thread, and what the backend has open is the parent's."""
         self._lock = threading.Lock()
-        self._loop = self._thread = None
+        if self._selector is not None:
+            self._selector.close()  # parent and child share it: what is taken out of it here is missing there
+        inherit(self._loop)
+        self._loop = self._selector = self._thread = None
         self._forget()
 
 
@@ -87,6 +94,14 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         loop.close()
+
+
+_inherited: list[Any] = []
+
+
+def inherit(*objects: Any) -> None:
+    """Keeps what a forked child has from its parent, so that nothing of it is closed when it goes out of use."""
+    _inherited.extend(objects)
 
 
 _engines: WeakSet[Engine] = WeakSet()

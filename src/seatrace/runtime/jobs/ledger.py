@@ -18,6 +18,7 @@ from seatrace.errors import MissingExtraError
 
 from ._ledger_scripts import SCRIPTS
 from ._scripts import Scripts, unreachable
+from .engine import inherit
 from .record import Bill, Counts, Delivery, Envelope, JobState, Renewal, Verdict
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ class Ledger:
 
     def forget(self) -> None:
         """After a fork: the connections are the parent's."""
+        inherit(self._redis, self._scripts)
         self._redis = self._scripts = None
 
     async def _call(self, script: str, queue: str, *args: Any) -> Any:

@@ -16,10 +16,11 @@ from uuid import uuid4
 
 from seatrace.errors import ConfigError
 from seatrace.runtime._options import check_count, check_number
+from seatrace.runtime._sqlite import write_ahead
 
 from ._schema import SCHEMA
 from .clockwatch import ClockWatch
-from .engine import Engine
+from .engine import Engine, inherit
 from .errors import QueueFull, QueueUnavailable
 from .record import Bill, Counts, Delivery, Envelope, JobState, Renewal, Status, Verdict
 from .waiters import Nudges, Waiters
@@ -338,7 +339,7 @@ class SqliteBackend:
         if self._open is None:
             db = sqlite3.connect(self._path or ":memory:", timeout=_BUSY, isolation_level=None)
             try:
-                db.execute("PRAGMA journal_mode = WAL")
+                write_ahead(db, _BUSY)
                 db.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
                 db.executescript(SCHEMA)
             except BaseException:
@@ -359,11 +360,6 @@ class SqliteBackend:
 
     def _forget(self) -> None:
         """After a fork: SQLite's connections must not be carried over, and not be closed either."""
-        if self._open is not None:
-            _inherited.append(self._open)
+        inherit(self._open)
         self._open = None
         self._news, self._settled, self._nudges = Waiters(), Waiters(), Nudges()
-
-
-_inherited: list[sqlite3.Connection] = []
-"""Connections of the parent, kept so that the child never closes them."""

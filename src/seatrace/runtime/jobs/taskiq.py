@@ -18,7 +18,7 @@ from seatrace.errors import ConfigError, MissingExtraError
 from seatrace.runtime._options import check_count, check_number
 
 from .background import background, end
-from .engine import Engine
+from .engine import Engine, inherit
 from .errors import QueueFull, QueueUnavailable
 from .ledger import Ledger
 from .record import Counts, Delivery, Envelope, JobState, Renewal, Verdict
@@ -81,10 +81,14 @@ class TaskiqBackend:
         self._poll = check_number("poll", poll, above=True)
         self._max_jobs = check_count("max_jobs", max_jobs)
         self._ledger = Ledger(ledger, keep_results=check_number("keep_results", keep_results), clock=clock)
-        self._forget()
+        self._begin()
 
     def _forget(self) -> None:
-        """Before the first use, and after a fork."""
+        inherit(self._broker, self._running)
+        self._ledger.forget()
+        self._begin()
+
+    def _begin(self) -> None:
         self._broker: AsyncBroker | None = None
         self._starting: asyncio.Lock | None = None
         self._outbox: asyncio.Queue[tuple[str, str, int]] = asyncio.Queue(_OUTBOX)
@@ -96,7 +100,6 @@ class TaskiqBackend:
         """Whether the last look into the ledger, with no message there, found a job: then the next look is at once."""
         self._running: dict[str, asyncio.Task[None]] = {}
         self._told = False
-        self._ledger.forget()
 
     # --- sending ------------------------------------------------------------------------------------------------------
 
@@ -290,7 +293,7 @@ class TaskiqBackend:
                 await self._broker.shutdown()
         finally:
             await self._ledger.close()
-            self._forget()
+            self._begin()
 
 
 Message = tuple[str, Any]

@@ -94,7 +94,7 @@ class Worker:
         self._running: asyncio.Task[None] | None = None
         self._held: dict[Delivery, Attempt | None] = {}
         self._threads: ThreadPoolExecutor | None = None
-        self._told_unavailable = False
+        self.told_unavailable = False
 
     # --- running ------------------------------------------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ class Worker:
                 if not deliveries and until_empty and not tasks and await self._empty():
                     return
                 pause = 0.1
-                self._told_unavailable = False
+                self.told_unavailable = False
             except QueueUnavailable as error:
                 self._tell_unavailable(error)
                 await asyncio.sleep(pause)
@@ -455,8 +455,8 @@ class Worker:
             )
 
     def _tell_unavailable(self, error: QueueUnavailable) -> None:
-        if not self._told_unavailable:
-            self._told_unavailable = True
+        if not self.told_unavailable:
+            self.told_unavailable = True
             guard.logger.warning("queue %s cannot be reached, the worker tries again: %s", self.queue.name, error)
 
 

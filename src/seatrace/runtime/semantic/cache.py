@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import Any, Literal, TypeVar, cast
@@ -12,9 +11,10 @@ from typing import Any, Literal, TypeVar, cast
 from seatrace.emit import semconv as names
 from seatrace.errors import ConfigError
 from seatrace.runtime.cache import answers
+from seatrace.runtime.cache.ask import Ask, Near
 from seatrace.runtime.cache.canonical import digest
 from seatrace.runtime.cache.codec import bare, decode
-from seatrace.runtime.cache.engine import Ask, Engine, Near
+from seatrace.runtime.cache.engine import Engine
 from seatrace.runtime.cache.key import RequestKey
 from seatrace.runtime.cache.memory import MemoryStore
 from seatrace.runtime.cache.policy import CachePolicy, Determinism, policy_of
@@ -27,7 +27,8 @@ from . import snapshot
 from .calibrate import THRESHOLDS, Calibration, Pair, calibrate, pairs_of
 from .embedding import Embedder, Embedding
 from .guard import Guard, lexical_guard
-from .index import IndexKind, Vector
+from .index import IndexKind
+from .lookup import Lookup, Search
 from .question import Question, answer_text, question_of
 from .shelf import Row, Shelf
 from .telling import SemanticTelemetry, Verdicts
@@ -49,32 +50,6 @@ _AGREEMENT = 0.85
 """Similarity from which on two answers say the same, where nobody says how to tell."""
 _QUICK = 5_000
 """Entries up to which an event loop may look at all of them itself, within a millisecond or two."""
-
-
-@dataclass(frozen=True)
-class Lookup:
-    """What a semantic cache found."""
-
-    result: Literal["hit", "near", "miss"]
-    """``near``: something similar, which was held back or is below the threshold."""
-    similarity: float | None = None
-    known: str | None = None
-    """The question that is similar."""
-    answer: Any = None
-    rejection: str | None = None
-    """Why it was held back."""
-
-
-@dataclass
-class _Search:
-    """One lookup under way."""
-
-    key: str
-    context: str
-    text: str
-    vector: Vector | None = None
-    near: Lookup = Lookup("miss")
-    entry: Entry | None = None
 
 
 class SemanticCache:
@@ -262,7 +237,7 @@ class SemanticCache:
             made=partial(self._made, search),
         )
 
-    def _search(self, request: Request, *, count: bool = False) -> _Search | None:
+    def _search(self, request: Request, *, count: bool = False) -> Search | None:
         reason = self._policy.passes_over(request)
         question: Question | None = question_of(request)
         if reason is None and question is None:
@@ -273,7 +248,7 @@ class SemanticCache:
             try:
                 prefix = prefix_of(self.name, self._namespace, self._scope)
                 context = prefix + self._key(question.context)
-                return _Search(f"{context}/{digest(question.text)}", context, question.text)
+                return Search(f"{context}/{digest(question.text)}", context, question.text)
             except Exception as error:
                 reason = "no_scope" if isinstance(error, UnscopedError) else "not_keyable"
         if count and reason is not None:
@@ -286,7 +261,7 @@ class SemanticCache:
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
-    def _serve_near(self, search: _Search) -> Flow[Near | None]:
+    def _serve_near(self, search: Search) -> Flow[Near | None]:
         yield from self._find(search)
         near = search.near
         if near.similarity is not None:
@@ -295,7 +270,7 @@ class SemanticCache:
             return None
         return Near(search.entry, {names.CACHE_HIT_SIMILARITY: near.similarity})
 
-    def _find(self, search: _Search) -> Flow[None]:
+    def _find(self, search: Search) -> Flow[None]:
         """The best of the nearest questions, into ``search``."""
         try:
             search.vector = vector = yield from self._embedding.vector(search.text)
@@ -327,7 +302,7 @@ class SemanticCache:
             if search.near.known == row.text:
                 search.near = Lookup("near", similarity, row.text, rejection=reason)
 
-    def _objection(self, search: _Search, row: Row, entry: Entry, similarity: float) -> Flow[str | None]:
+    def _objection(self, search: Search, row: Row, entry: Entry, similarity: float) -> Flow[str | None]:
         if (search.key, row.key) in self._wrong:
             return "reported"
         reason = None if self._guard is None else self._guard(row.text, search.text)
@@ -357,7 +332,7 @@ class SemanticCache:
 
     # --- keeping ----------------------------------------------------------------------------------------------------
 
-    def _made(self, search: _Search, value: Any, entry: Entry | None) -> Flow[None]:
+    def _made(self, search: Search, value: Any, entry: Entry | None) -> Flow[None]:
         """After a call: the question becomes a known one, and what would have been served is judged."""
         if self._shadow and search.entry is not None:
             try:
