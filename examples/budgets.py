@@ -16,7 +16,8 @@ seatrace.instrument(service_name="budgets")
 
 
 def warn(state: BudgetState) -> None:
-    print(f"{state.name} of {state.scope['tenant']}: {state.ratio:.0%} taken")
+    tenant, spent = state.scope["tenant"], state.used / state.limit
+    print(f"{tenant}: {spent:.0%} of the {state.name} budget spent, {state.reserved / state.limit:.0%} reserved")
 
 
 tracker = CostTracker()

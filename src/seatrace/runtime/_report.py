@@ -1,4 +1,4 @@
-"""Tables of figures: as plain text, and as rich draws them where rich asks for that (``rich.print(monitor)``)."""
+"""Tables of figures: as plain text, and as rich draws them where it is asked to show a monitor."""
 
 from __future__ import annotations
 

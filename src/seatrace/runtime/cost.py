@@ -164,7 +164,7 @@ class CostTracker:
         return dict(sorted(found.items(), key=lambda each: (-each[1].cost, -each[1].tokens, each[0])))
 
     def report(self, by: Dimension | Sequence[Dimension] = "model", *, window: Literal["all", "recent"] = "all") -> str:
-        """A table of :meth:`totals`, with their sum. ``rich.print(tracker)`` shows it in colour."""
+        """A table of :meth:`totals`, with their sum. rich draws the tracker itself in colour."""
         return text_table(*self._table(by, window))
 
     def __rich__(self) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import Any, Literal, TypeVar, cast, overload
@@ -14,65 +13,15 @@ from seatrace.emit import catalogue
 from seatrace.emit import semconv as names
 from seatrace.own.decorate import Blocks, WrappedFunction, drive_body, driver_of, follow_result, name_of_function
 
+from ._figures import OUTCOMES, Outcome, Series, Stats, Times, add_time, add_up, outcome_of, stats_of
 from ._forks import new_lock
 from ._report import OTHER, rich_table, seconds, share, text_table
-from ._ring import Ring, seconds_of
+from ._ring import seconds_of
 from .sketch import Sketch
 
-Outcome = Literal["ok", "error", "cancelled"]
-"""``cancelled``: a cancelled task, a generator that its consumer closed, Ctrl-C. That is nobody's error."""
+__all__ = ["Measurement", "PerformanceMonitor", "Stats", "measure", "monitor"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_OUTCOMES: tuple[Outcome, ...] = ("ok", "error", "cancelled")
-_QUANTILES = (0.5, 0.9, 0.95, 0.99)
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """Figures of one operation. Times are seconds, and ``None`` where nothing was measured; nothing is ever NaN."""
-
-    name: str
-    outcome: Outcome | Literal["all"]
-    """Whose times these are."""
-    count: int
-    """Ended operations of every outcome."""
-    errors: int
-    cancelled: int
-    error_rate: float | None
-    """Errors among those that were not cancelled."""
-    rate: float
-    """Ended operations a second, over the window or since the name was first seen."""
-    min: float | None
-    max: float | None
-    mean: float | None
-    p50: float | None
-    p90: float | None
-    p95: float | None
-    p99: float | None
-
-
-_Times = dict[Outcome, Sketch]
-
-
-class _Series:
-    """The measurements of one name."""
-
-    __slots__ = ("active", "past", "ring", "since")
-
-    def __init__(self, window: float, slices: int, clock: Callable[[], float], accuracy: float) -> None:
-        self.active = 0
-        self.since = clock()
-        self.past: _Times = {}
-        self.ring: Ring[_Times] = Ring(
-            window, slices, make=dict, fall=lambda old: _add_up(self.past, old, accuracy), clock=clock
-        )
-
-
-def _add_up(into: _Times, times: Mapping[Outcome, Sketch], accuracy: float) -> None:
-    for outcome, sketch in times.items():
-        if outcome not in into:
-            into[outcome] = Sketch(accuracy)
-        into[outcome].merge(sketch)
 
 
 class PerformanceMonitor:
@@ -108,7 +57,7 @@ class PerformanceMonitor:
         self._slices = slices
         self._max_names = max_names
         self._clock = clock
-        self._series: dict[str, _Series] = {}
+        self._series: dict[str, Series] = {}
         self._lock = new_lock(self)
         # What was dropped may be noticed inside a garbage collection, where no lock can be waited for.
         self._dropped: SimpleQueue[tuple[_Timing, BaseException | None]] = SimpleQueue()
@@ -143,8 +92,8 @@ class PerformanceMonitor:
         """The figures of ``name``, since the beginning or of the recent window; ``None`` for a name never measured."""
         if window not in ("all", "recent"):
             raise ValueError(f"window: expected 'all' or 'recent', got {window!r}")
-        if outcome not in (*_OUTCOMES, "all"):
-            raise ValueError(f"outcome: expected one of {', '.join(_OUTCOMES)}, all; got {outcome!r}")
+        if outcome not in (*OUTCOMES, "all"):
+            raise ValueError(f"outcome: expected one of {', '.join(OUTCOMES)}, all; got {outcome!r}")
         with self._lock:
             self._collect()
             series = self._series.get(name)
@@ -152,7 +101,7 @@ class PerformanceMonitor:
                 return None
             times = self._times(series, window)
             past = max(self._clock() - series.since, 1e-9)
-        return _stats(name, times, outcome, past if window == "all" else min(past, self._window))
+        return stats_of(name, times, outcome, past if window == "all" else min(past, self._window))
 
     @property
     def names(self) -> list[str]:
@@ -160,7 +109,7 @@ class PerformanceMonitor:
         return list(self._series)
 
     def report(self, *, window: Literal["all", "recent"] = "all") -> str:
-        """A table of all names: times of the successful operations. ``rich.print(monitor)`` shows it in colour."""
+        """A table of all names: times of the successful operations. rich draws the monitor itself in colour."""
         return text_table(*self._rows(window))
 
     def snapshot(self) -> dict[str, Any]:
@@ -186,7 +135,7 @@ class PerformanceMonitor:
                 Sketch(self._accuracy).merge(sketch)  # all of it fits, or nothing is taken
         with self._lock:
             for name, times in read.items():
-                _add_up(self._get(name).past, times, self._accuracy)
+                add_up(self._get(name).past, times, self._accuracy)
 
     def reset(self) -> None:
         """Forgets all figures. Operations that run now count when they end."""
@@ -212,10 +161,10 @@ class PerformanceMonitor:
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
-    def _new_series(self) -> _Series:
-        return _Series(self._window, self._slices, self._clock, self._accuracy)
+    def _new_series(self) -> Series:
+        return Series(self._window, self._slices, self._clock, self._accuracy)
 
-    def _get(self, name: str) -> _Series:
+    def _get(self, name: str) -> Series:
         series = self._series.get(name)
         if series is None:
             if len(self._series) >= self._max_names:
@@ -225,7 +174,7 @@ class PerformanceMonitor:
                 series = self._series[name] = self._new_series()
         return series
 
-    def _begin(self, name: str) -> _Series:
+    def _begin(self, name: str) -> Series:
         with self._lock:
             series = self._get(name)
             series.active += 1
@@ -234,13 +183,13 @@ class PerformanceMonitor:
             signals.register(self)
         return series
 
-    def _count(self, name: str, duration: float, outcome: Outcome, ended: _Series | None = None) -> None:
+    def _count(self, name: str, duration: float, outcome: Outcome, ended: Series | None = None) -> None:
         with self._lock:
             self._collect()
             series = ended or self._get(name)
             if ended is not None:
                 ended.active -= 1
-            _add(series, duration, outcome, self._accuracy)
+            add_time(series, duration, outcome, self._accuracy)
 
     def _tell(self, name: str, duration: float, error_type: str | None) -> None:
         if duration >= 0:
@@ -258,15 +207,15 @@ class PerformanceMonitor:
             except Empty:
                 return
             timing.series.active -= 1
-            _add(timing.series, timing.taken, _outcome(error), self._accuracy)
+            add_time(timing.series, timing.taken, outcome_of(error), self._accuracy)
 
-    def _times(self, series: _Series, window: str) -> _Times:
+    def _times(self, series: Series, window: str) -> Times:
         recent = list(series.ring.recent())  # before the past is read: slices may move there
-        found: _Times = {}
+        found: Times = {}
         if window == "all":
-            _add_up(found, series.past, self._accuracy)
+            add_up(found, series.past, self._accuracy)
         for times in recent:
-            _add_up(found, times, self._accuracy)
+            add_up(found, times, self._accuracy)
         return found
 
     def _rows(self, window: Literal["all", "recent"]) -> tuple[list[str], list[list[str]]]:
@@ -283,47 +232,6 @@ class PerformanceMonitor:
             for each in found
         ]
         return titles, rows
-
-
-def _add(series: _Series, duration: float, outcome: Outcome, accuracy: float) -> None:
-    times = series.ring.now()
-    sketch = times.get(outcome)
-    if sketch is None:
-        sketch = times[outcome] = Sketch(accuracy)
-    sketch.add(duration if duration >= 0 else float("nan"))
-
-
-def _outcome(error: BaseException | None) -> Outcome:
-    if error is None:
-        return "ok"
-    if not isinstance(error, Exception) or type(error).__name__ == "CancelledError":
-        return "cancelled"  # concurrent.futures' own one is an Exception
-    return "error"
-
-
-def _stats(name: str, times: _Times, outcome: Outcome | Literal["all"], past: float) -> Stats:
-    counts = {each: times[each].count + times[each].invalid if each in times else 0 for each in _OUTCOMES}
-    count, finished = sum(counts.values()), counts["ok"] + counts["error"]
-    wanted = _OUTCOMES if outcome == "all" else (outcome,)
-    accuracy = next((sketch.accuracy for sketch in times.values()), 0.01)
-    together = Sketch(accuracy)
-    for each in wanted:
-        if each in times:
-            together.merge(times[each])
-    known = together.count > 0
-    return Stats(
-        name,
-        outcome,
-        count,
-        counts["error"],
-        counts["cancelled"],
-        counts["error"] / finished if finished else None,
-        count / past,
-        together.min if known else None,
-        together.max if known else None,
-        together.mean,
-        *together.quantiles(_QUANTILES),
-    )
 
 
 class _Timing:
@@ -365,7 +273,7 @@ class _Timing:
         if isinstance(error, GeneratorExit):  # perhaps within a garbage collection
             self._monitor._dropped.put((self, error.with_traceback(None)))
             return
-        self._monitor._count(self.name, self.taken, _outcome(error), self.series)
+        self._monitor._count(self.name, self.taken, outcome_of(error), self.series)
         self._monitor._tell(self.name, self.taken, type(error).__qualname__ if error is not None else None)
 
     def abandon(self) -> None:

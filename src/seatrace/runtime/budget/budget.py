@@ -18,8 +18,8 @@ from seatrace.emit import catalogue
 from seatrace.emit import semconv as names
 from seatrace.errors import ConfigError
 
-from . import gate
-from .amounts import MOST, PARTS, Unit, parts_of
+from . import checks, gate
+from .amounts import PARTS, Unit, parts_of
 from .errors import BudgetExceeded
 from .ledger import Account, Answer, Ledger, LedgerUnreachable, MemoryLedger, Read
 from .reservation import Reservation
@@ -133,18 +133,18 @@ class Budget:
         on_threshold: Callable[[BudgetState], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.unit: Unit = _one_of("unit", unit, get_args(Unit))
-        self.limit = _limit(limit, self.unit)
+        self.unit: Unit = checks.one_of("unit", unit, get_args(Unit))
+        self.limit = checks.limit(limit, self.unit)
         self.window = Window(window)
         self.scope: tuple[Field, ...] = (scope,) if isinstance(scope, str) else tuple(scope)
         for each in self.scope:
-            _one_of("scope", each, get_args(Field))
+            checks.one_of("scope", each, get_args(Field))
         self.name = name or f"{unit}-{window}"
-        self.thresholds = tuple(sorted(_threshold(each) for each in set(thresholds)))
+        self.thresholds = tuple(sorted(checks.threshold(each) for each in set(thresholds)))
         if not callable(action):
-            _one_of("action", action, get_args(Action))
-        _one_of("fail", fail, ("open", "closed"))
-        assumed = _assumed(on_unpriced)
+            checks.one_of("action", action, get_args(Action))
+        checks.one_of("fail", fail, ("open", "closed"))
+        assumed = checks.assumed(on_unpriced)
         self.rules = _Rules(
             action, "block" if on_unpriced == "block" else "allow", assumed, fail, estimate, frozenset(kinds)
         )
@@ -355,7 +355,7 @@ class Budget:
 @contextmanager
 def _narrowed(scope: Mapping[str, str]) -> Iterator[None]:
     for each in scope:
-        _one_of("scope", each, ("tenant", "user", "session", "conversation", "agent"))
+        checks.one_of("scope", each, ("tenant", "user", "session", "conversation", "agent"))
     token = context.enter_scope(context.narrowed(**{name: str(value) for name, value in scope.items()}))
     try:
         yield
@@ -369,38 +369,6 @@ def _narrowed(scope: Mapping[str, str]) -> Iterator[None]:
 def _label(values: Mapping[str, str]) -> str:
     """As a label and as a part of a key: ``tenant=acme,agent=planner``; unambiguous, whatever stands in the values."""
     return ",".join(f"{name}={quote(value, safe=' @/:')[:200]}" for name, value in values.items()) or "all"
-
-
-def _one_of(argument: str, value: Any, known: Sequence[str]) -> Any:
-    if value not in known:
-        raise ConfigError(f"Budget({argument}=...): expected {', '.join(known)}; got {value!r}")
-    return value
-
-
-def _limit(limit: Any, unit: Unit) -> float:
-    most = MOST / PARTS[unit]
-    if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not 0 <= limit <= most:
-        raise ConfigError(f"Budget(limit=...): expected a number of {unit} from 0 to {most:g}, got {limit!r}")
-    return float(limit)
-
-
-def _threshold(fraction: Any) -> float:
-    if not isinstance(fraction, (int, float)) or not 0 < fraction < math.inf:
-        raise ConfigError(f"Budget(thresholds=...): expected fractions of the limit above 0, got {fraction!r}")
-    return float(fraction)
-
-
-def _assumed(on_unpriced: str) -> int | None:
-    if on_unpriced in ("allow", "block"):
-        return None
-    word, _, amount = on_unpriced.partition(":")
-    try:
-        assumed = float(amount)
-    except ValueError:
-        assumed = math.nan
-    if word != "assume" or not 0 <= assumed < math.inf:
-        raise ConfigError(f"Budget(on_unpriced=...): expected allow, block or assume:0.05, got {on_unpriced!r}")
-    return parts_of("usd", assumed)
 
 
 __all__ = ["Action", "Budget", "BudgetState", "Field", "LedgerUnreachable", "Rule"]
