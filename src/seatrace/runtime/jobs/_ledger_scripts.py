@@ -45,33 +45,44 @@ redis.call('ZADD', waiting, now, id)
 return {'new', id}
 """
 
-_CLAIM = """
-local id, token, till, before = unpack(ARGV)
-if id == '' then
-    id = redis.call('ZRANGEBYSCORE', waiting, '-inf', before, 'LIMIT', 0, 1)[1]
-    if not id then return false end
-end
-local held = redis.call('HMGET', job(id), 'status', 'envelope', 'due', 'redelivered', 'cancelled', 'token', 'fence',
-    'attempts')
-local fence, attempt = tonumber(held[7]) or 0, tonumber(held[8]) or 0
-if held[1] == 'waiting' then
-    fence, attempt = fence + 1, attempt + 1
-    redis.call('ZREM', waiting, id)
-    redis.call('ZADD', active, till, id)
-    redis.call('HSET', job(id), 'status', 'active', 'token', token, 'fence', fence, 'attempts', attempt)
-    if held[4] then redis.call('HDEL', job(id), 'redelivered') end
-elseif held[1] ~= 'active' or held[6] ~= token then
-    return false
-end
-local cost = ''
-if fence > 1 then
-    local fields = redis.call('HGETALL', job(id))
-    for at = 1, #fields, 2 do
-        if string.sub(fields[at], 1, 5) == 'bill:' then cost = (tonumber(cost) or 0) + tonumber(fields[at + 1]) end
+_LEASE = """
+local function lease(id, token, till)
+    local held = redis.call('HMGET', job(id), 'status', 'envelope', 'due', 'redelivered', 'cancelled', 'token', 'fence',
+        'attempts')
+    local fence, attempt = tonumber(held[7]) or 0, tonumber(held[8]) or 0
+    if held[1] == 'waiting' then
+        fence, attempt = fence + 1, attempt + 1
+        redis.call('ZREM', waiting, id)
+        redis.call('ZADD', active, till, id)
+        redis.call('HSET', job(id), 'status', 'active', 'token', token, 'fence', fence, 'attempts', attempt)
+        if held[4] then redis.call('HDEL', job(id), 'redelivered') end
+    elseif held[1] ~= 'active' or held[6] ~= token then
+        return false
     end
-    if cost ~= '' then cost = string.format('%.17g', cost) end
+    local cost = ''
+    if fence > 1 then
+        local fields = redis.call('HGETALL', job(id))
+        for at = 1, #fields, 2 do
+            if string.sub(fields[at], 1, 5) == 'bill:' then cost = (tonumber(cost) or 0) + tonumber(fields[at + 1]) end
+        end
+        if cost ~= '' then cost = string.format('%.17g', cost) end
+    end
+    return {held[2], token, tostring(fence), tostring(attempt), held[3], held[4] or '0', held[5] or '0', cost}
 end
-return {held[2], tostring(fence), tostring(attempt), held[3], held[4] or '0', held[5] or '0', cost}
+"""
+
+_CLAIM = """
+local id, token, till = unpack(ARGV)
+return lease(id, token, till)
+"""
+
+_SWEEP = """
+local token, till, before, most = unpack(ARGV)
+local found = {}
+for at, id in ipairs(redis.call('ZRANGEBYSCORE', waiting, '-inf', before, 'LIMIT', 0, most)) do
+    table.insert(found, lease(id, token .. '-' .. at, till))
+end
+return found
 """
 
 _RENEW = """
@@ -168,7 +179,8 @@ SCRIPTS: Final = {
     name: _HEAD + body
     for name, body in {
         "put": _PUT,
-        "claim": _CLAIM,
+        "claim": _LEASE + _CLAIM,
+        "sweep": _LEASE + _SWEEP,
         "renew": _RENEW,
         "settle": _SETTLE,
         "due": _DUE,

@@ -25,7 +25,7 @@ class Scripts:
         self._texts = texts
         self._shas = {name: sha1(text.encode(), usedforsecurity=False).hexdigest() for name, text in texts.items()}
         self._waiting: list[tuple[tuple[Any, ...], asyncio.Future[Any]]] = []
-        self._under_way = False
+        self._flushing: asyncio.Task[None] | None = None
 
     async def call(self, name: str, key: str, *args: Any) -> Any:
         """Runs a script.
@@ -33,33 +33,23 @@ class Scripts:
         Raises:
             QueueUnavailable: Redis cannot be reached, or refuses.
         """
-        command = ("EVALSHA", self._shas[name], 1, key, *args)
-        if self._under_way:
-            future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            self._waiting.append((command, future))
-            return await future
-        self._under_way = True
-        try:
-            return (await self._run([command]))[0]
-        finally:
-            self._under_way = False
-            if self._waiting:
-                self._under_way = True
-                background(self._flush())
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append((("EVALSHA", self._shas[name], 1, key, *args), future))
+        if self._flushing is None or self._flushing.done():
+            self._flushing = background(self._flush())
+        return await future
 
     async def _flush(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
             try:
-                results = await self._run([command for command, _ in batch], raises=False)
-            except BaseException as error:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error) if isinstance(error, Exception) else future.cancel()
-                if not isinstance(error, Exception):
-                    self._under_way = False
-                    raise
-                continue
+                results = await self._run([command for command, _ in batch])
+            except Exception as error:
+                results = [error] * len(batch)
+            except BaseException:
+                for _, future in batch + self._waiting:
+                    future.cancel()
+                raise
             for (_, future), result in zip(batch, results, strict=True):
                 if future.done():
                     continue
@@ -67,24 +57,18 @@ class Scripts:
                     future.set_exception(unreachable(result))
                 else:
                     future.set_result(result)
-        self._under_way = False
 
-    async def _run(self, commands: list[tuple[Any, ...]], *, raises: bool = True) -> list[Any]:
-        from redis.exceptions import NoScriptError, RedisError
+    async def _run(self, commands: list[tuple[Any, ...]]) -> list[Any]:
+        from redis.exceptions import NoScriptError
 
-        try:
-            results = await self._send(commands)
-            missing = [at for at, result in enumerate(results) if isinstance(result, NoScriptError)]
-            if missing:
-                for text in self._texts.values():
-                    await self._redis.script_load(text)
-                again = await self._send([commands[at] for at in missing])
-                for at, result in zip(missing, again, strict=True):
-                    results[at] = result
-        except (RedisError, OSError) as error:
-            raise unreachable(error) from error
-        if raises and isinstance(results[0], Exception):
-            raise unreachable(results[0]) from results[0]
+        results = await self._send(commands)
+        missing = [at for at, result in enumerate(results) if isinstance(result, NoScriptError)]
+        if missing:
+            for text in self._texts.values():
+                await self._redis.script_load(text)
+            again = await self._send([commands[at] for at in missing])
+            for at, result in zip(missing, again, strict=True):
+                results[at] = result
         return results
 
     async def _send(self, commands: list[tuple[Any, ...]]) -> list[Any]:
@@ -103,4 +87,6 @@ class Scripts:
 
 
 def unreachable(error: Exception) -> QueueUnavailable:
-    return QueueUnavailable(f"the ledger cannot be reached: {type(error).__name__}: {error}")
+    told = QueueUnavailable(f"the ledger cannot be reached: {type(error).__name__}: {error}")
+    told.__cause__ = error
+    return told

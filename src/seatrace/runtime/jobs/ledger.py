@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from seatrace.errors import MissingExtraError
 
@@ -52,26 +53,17 @@ class Ledger:
             )
         )
 
-    async def claim(
-        self, queue: str, id: str | None, token: str, lease: float, waiting_for: float = 0.0
-    ) -> Delivery | None:
-        """Leases the job, where it waits; ``None`` where a message of it came too late, too early or twice. Without
-        ``id``, the job that has waited longest, and at least ``waiting_for`` seconds."""
+    async def claim(self, queue: str, id: str, lease: float) -> Delivery | None:
+        """Leases the job, where it waits; ``None`` where a message of it came too late, too early or twice."""
         now = self._clock()
-        row = await self._call("claim", queue, id or "", token, now + lease, now - waiting_for)
-        if not row:
-            return None
-        text, fence, attempt, due, redelivered, cancelled, cost = row
-        return Delivery(
-            Envelope.from_json(text),
-            token,
-            int(fence),
-            int(attempt),
-            waited=max(0.0, now - float(due)),
-            redelivered=redelivered == "1",
-            cancelled=cancelled == "1",
-            cost=float(cost) if cost else None,
-        )
+        row = await self._call("claim", queue, id, uuid4().hex, now + lease)
+        return _delivery(row, now) if row else None
+
+    async def sweep(self, queue: str, most: int, lease: float, waiting_for: float = 0.0) -> list[Delivery]:
+        """Leases the jobs that have waited longest, at least ``waiting_for`` seconds, whatever their messages do."""
+        now = self._clock()
+        rows = await self._call("sweep", queue, uuid4().hex, now + lease, now - waiting_for, most)
+        return [_delivery(row, now) for row in rows]
 
     async def renew(self, queue: str, held: Sequence[tuple[Delivery, float | None]], lease: float) -> Renewal:
         until, renewal = self._clock() + lease, Renewal()
@@ -158,6 +150,20 @@ class Ledger:
             return await work
         except (RedisError, OSError) as error:
             raise unreachable(error) from error
+
+
+def _delivery(row: Sequence[str], now: float) -> Delivery:
+    text, token, fence, attempt, due, redelivered, cancelled, cost = row
+    return Delivery(
+        Envelope.from_json(text),
+        token,
+        int(fence),
+        int(attempt),
+        waited=max(0.0, now - float(due)),
+        redelivered=redelivered == "1",
+        cancelled=cancelled == "1",
+        cost=float(cost) if cost else None,
+    )
 
 
 def _prefix(queue: str) -> str:

@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, cast
-from uuid import uuid4
 
 from seatrace.core import guard
 from seatrace.errors import ConfigError, MissingExtraError
@@ -33,8 +32,8 @@ _TASK = "seatrace:"
 _OVERDUE = 60.0
 """Seconds after which a waiting job is taken without its message, also by workers that have enough to do."""
 
-_OUTBOX = 1000
-"""Messages that wait to be sent; with more, senders wait, too."""
+_OUTBOX = 32
+"""Messages that wait to be sent. What comes faster than the broker takes it needs no message: workers are awake."""
 
 _LAST_WORD = 5.0
 """Seconds that a closing backend takes to send them."""
@@ -108,8 +107,11 @@ class TaskiqBackend:
         if said == "full":
             raise QueueFull(f"queue {queue!r} holds {id} jobs, as many as it may: drain it, or raise max_jobs=")
         if said == "new":
-            await self._outbox.put((queue, id, envelope.priority))
             self._keep_running("send", self._send_all)
+            try:
+                self._outbox.put_nowait((queue, id, envelope.priority))
+            except asyncio.QueueFull:
+                pass  # workers that are woken by the others find it in the ledger
         return id, id == envelope.id
 
     async def _send_all(self) -> None:
@@ -146,25 +148,25 @@ class TaskiqBackend:
         while True:
             if loop.time() - self._swept.get(queue, 0.0) >= 5 * self._poll:
                 self._swept[queue] = loop.time()
-                overdue = await self._ledger.claim(queue, None, uuid4().hex, lease, _OVERDUE)
-                if overdue is not None:
-                    return [overdue]
+                overdue = await self._ledger.sweep(queue, 1, lease, _OVERDUE)
+                if overdue:
+                    return overdue
             left = max(0.0, deadline - loop.time())
             messages = await self._intake.next(queue, most, min(left, 0.0 if self._sweeping.get(queue) else self._poll))
             found = await self._claim(queue, messages, lease)
             if found:
                 return found
             if not messages:
-                idle = await self._ledger.claim(queue, None, uuid4().hex, lease)
-                self._sweeping[queue] = idle is not None
-                if idle is not None:
-                    return [idle]
+                found = await self._ledger.sweep(queue, most, lease)
+                self._sweeping[queue] = bool(found)
+                if found:
+                    return found
             if left <= 0 or self._nudges.count(queue) != nudges:
                 return []
 
     async def _claim(self, queue: str, messages: list[Message], lease: float) -> list[Delivery]:
         """Claims the jobs of ``messages`` and acknowledges those. Where the ledger is away they are kept for later."""
-        claims = (self._ledger.claim(queue, id, uuid4().hex, lease) for id, _ in messages)
+        claims = (self._ledger.claim(queue, id, lease) for id, _ in messages)
         answers = await asyncio.gather(*claims, return_exceptions=True)
         found: list[Delivery] = []
         failed: BaseException | None = None

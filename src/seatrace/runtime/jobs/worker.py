@@ -93,6 +93,7 @@ class Worker:
         self._stopping = False
         self._running: asyncio.Task[None] | None = None
         self._held: dict[Delivery, Attempt | None] = {}
+        self._busy: set[Delivery] = set()
         self._threads: ThreadPoolExecutor | None = None
         self.told_unavailable = False
 
@@ -104,6 +105,7 @@ class Worker:
         if self._running is not None:
             raise QueueError("run(): expected a worker at rest, but this one runs already")
         self._running = asyncio.current_task()
+        self._room = asyncio.Event()
         self._stopping = False
         queue = self.queue
         renewing = queue.engine.start(self._renew())
@@ -160,7 +162,7 @@ class Worker:
     # --- taking -------------------------------------------------------------------------------------------------------
 
     async def _take_all(self, tasks: set[asyncio.Task[None]], until_empty: bool) -> None:
-        room = asyncio.Event()
+        room = self._room
         pause = 0.1
 
         def done(task: asyncio.Task[None]) -> None:
@@ -168,8 +170,9 @@ class Worker:
             room.set()
 
         while not self._stopping:
-            free = self._concurrency - len(tasks)
-            if not free:
+            # What is being settled takes no place, so that the next job is fetched meanwhile.
+            free = min(self._concurrency - len(self._busy), 2 * self._concurrency - len(tasks))
+            if free <= 0:
                 room.clear()
                 await room.wait()
                 continue
@@ -188,6 +191,7 @@ class Worker:
                 await self._give_back(deliveries)
                 return
             for delivery in deliveries:
+                self._busy.add(delivery)
                 task = asyncio.ensure_future(self._process(delivery))
                 tasks.add(task)
                 task.add_done_callback(done)
@@ -245,11 +249,14 @@ class Worker:
             if verdict is None:
                 attempt = self._held[delivery] = Attempt(delivery, payload, self._limit)
                 verdict = await self._attempt(delivery, attempt)
+            self._busy.discard(delivery)
+            self._room.set()
             settled = verdict is not None and await self._settle(delivery, verdict)
             self._count(delivery, "lost" if verdict is None or not settled else verdict.outcome)
         except Exception as error:  # ours: the job comes back when its lease runs out
             guard.fault("work on a job", error)
         finally:
+            self._busy.discard(delivery)
             self._held.pop(delivery, None)
 
     def _unfit(self, delivery: Delivery) -> Verdict | None:
