@@ -9,10 +9,10 @@ import pytest
 from seatrace import PriceBook, Usage
 from seatrace.testing import capture
 
-from .rows import ANTHROPIC_ROWS, CHAT, MESSAGE, OPENAI_ROWS
+from .rows import ANTHROPIC_ROWS, CHAT, MESSAGE, OPENAI_ROWS, RESPONSE
 from .wire import Provider, as_events, as_json, event
 
-CHAT_ROW, MESSAGES_ROW = OPENAI_ROWS[0], ANTHROPIC_ROWS[0]
+CHAT_ROW, RESPONSES_ROW, MESSAGES_ROW = OPENAI_ROWS[0], OPENAI_ROWS[3], ANTHROPIC_ROWS[0]
 OPUS = "claude-opus-5-5"
 BOOK = PriceBook()
 
@@ -114,3 +114,19 @@ def test_service_tier_of_a_chat_decides_its_price(asked: str | None, answered: s
     usage = Usage(counts["prompt_tokens"], counts["completion_tokens"], cache_read=details.get("cached_tokens"))
     wanted = bill("gpt-5", usage, "openai", service_tier=paid)
     assert span.attributes["gen_ai.usage.cost.amount"] == pytest.approx(wanted)
+
+
+def test_searches_of_a_response_are_billed_and_opened_pages_are_not() -> None:
+    # "Search actions incur a tool call cost" (OpenAI's guide to web search); opening a page is none
+    actions = [{"type": "search", "query": "brook"}, {"type": "open_page", "url": "https://brook.example"}, None]
+    actions += [{"type": "find_in_page", "pattern": "deep", "url": "https://brook.example"}]
+    items = [
+        {"type": "web_search_call", "id": f"ws_{at}", "status": "completed", "action": each}
+        for at, each in enumerate(actions)
+    ]
+    document = {**RESPONSE, "model": "gpt-5", "output": [*items, *RESPONSE["output"]]}
+    with capture() as captured:
+        RESPONSES_ROW.call(RESPONSES_ROW.connect(Provider(as_json(document)), "sync"), model="gpt-5")
+        (call,) = captured.calls
+    assert call.usage.web_searches == 2
+    assert call.cost.total == pytest.approx(bill("gpt-5", call.usage, "openai"))
