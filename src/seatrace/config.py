@@ -62,7 +62,7 @@ def _text(setting: str, value: Any) -> str:
 
 
 def _url(setting: str, value: Any) -> str:
-    text = _text(setting, value)
+    text = value.strip() if isinstance(value, str) else ""
     if text.startswith(("http://", "https://")):
         return text
     raise _fail(setting, "a URL that starts with http:// or https://", value)
@@ -105,22 +105,27 @@ def _action(setting: str, value: Any) -> Any:
     if word in ("report", "raise") or callable(value):
         return word
     raise _fail(setting, "report, raise, or a function of what was seen", value)
+def _words(value: Any) -> list[str] | None:
+    """The texts in a list, or in a text between commas; ``None`` for anything else."""
+    found = value.split(",") if isinstance(value, str) else value
+    if not isinstance(found, (list, tuple, set)) or not all(isinstance(each, str) for each in found):
+        return None
+    return [each.strip() for each in found if each.strip()]
 
 
 def _names(setting: str, value: Any) -> tuple[str, ...]:
-    found = (
-        value.split(",") if isinstance(value, str) else list(value) if isinstance(value, (list, tuple, set)) else None
-    )
-    if found is None or not all(isinstance(each, str) for each in found):
+    words = _words(value)
+    if words is None:
         raise _fail(setting, "names, as a list or separated by commas", value)
-    return tuple(each.strip() for each in found if each.strip())
+    return tuple(words)
 
 
 def _pairs(setting: str, value: Any) -> Mapping[str, str]:
     if isinstance(value, Mapping):
         return {str(key): str(item) for key, item in value.items()}
-    pairs = [each.split("=", 1) for each in _names(setting, value)]
-    if any(len(pair) != 2 or not pair[0].strip() for pair in pairs):
+    words = _words(value)
+    pairs = [each.split("=", 1) for each in words or ()]
+    if words is None or any(len(pair) != 2 or not pair[0].strip() for pair in pairs):
         raise _fail(setting, "key=value pairs separated by commas", value)
     return {key.strip(): item.strip() for key, item in pairs}
 

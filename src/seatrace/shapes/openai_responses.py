@@ -71,7 +71,7 @@ class OpenAIResponses:
         if "compaction" in kinds:
             call.compacted = True
         read_usage(call, get(response, "usage"))
-        searches = kinds.count("web_search_call")
+        searches = sum(kind == "web_search_call" and _searched(item) for kind, item in zip(kinds, output, strict=True))
         if searches and call.usage is not None:
             call.usage.web_searches = searches
 
@@ -103,6 +103,11 @@ class OpenAIResponses:
         if call.finish_reasons:
             message["finish_reason"] = call.finish_reasons[0]
         return [message]
+
+
+def _searched(item: Any) -> bool:
+    """Of what a web search does, searching is billed; opening a page or looking in it is not."""
+    return get(get(item, "action"), "type") in (None, "search")
 
 
 class ResponsesReader:
