@@ -53,9 +53,7 @@ class Reach:
         found: tuple[Entry | None, bool] = yield Io(lambda: self._read(key), self._store.blocking)
         return found
 
-    def write(
-        self, key: str, entry: Entry, lease: str | None = None, flight: Flight[object] | None = None
-    ) -> Flow[bool]:
+    def write(self, key: str, entry: Entry, lease: str | None = None, flight: Flight[Any] | None = None) -> Flow[bool]:
         """Keeps ``entry``, unless it was invalidated meanwhile; whether it was kept."""
 
         def work() -> bool:
