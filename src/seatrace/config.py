@@ -105,6 +105,8 @@ def _action(setting: str, value: Any) -> Any:
     if word in ("report", "raise") or callable(value):
         return word
     raise _fail(setting, "report, raise, or a function of what was seen", value)
+
+
 def _words(value: Any) -> list[str] | None:
     """The texts in a list, or in a text between commas; ``None`` for anything else."""
     found = value.split(",") if isinstance(value, str) else value
