@@ -155,12 +155,14 @@ def _closing_class(kind: Any) -> type:
 class Tap:
     """Keeps what the user pulls from a raw response, and reads it once the response is over."""
 
-    def __init__(self, observation: Observation, decode: Callable[[bytes], bytes], *, events: bool) -> None:
+    def __init__(
+        self, observation: Observation, decode: Callable[[bytes], bytes], *, events: bool, readable: bool
+    ) -> None:
         self.observation = observation
         self._decode = decode
         self._events = events
         self._kept: list[bytes] = []
-        self._room = _TAP_LIMIT
+        self._room = _TAP_LIMIT if readable else 0
         if events:
             observation.watch_stream()
         pipeline.still_open.add(observation)
@@ -314,6 +316,7 @@ def tap_response(response: Any, observation: Observation) -> None:
         observation,
         lambda raw: kind(status, headers=headers, content=raw).content,
         events=_is_events(response, observation),
+        readable=not headers.get("content-type", "").startswith(("audio/", "image/", "video/")),
     )
     tap_body(response, tap)
 
