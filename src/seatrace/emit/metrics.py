@@ -45,6 +45,10 @@ FAULT_STAGES = (
     "annotate a span",
     "link a span",
     "carry a context",
+    "classify an error",
+    "work on a job",
+    "renew leases",
+    "move jobs that are due",
 )
 """The closed label set of ``seatrace.faults``: these counters start at zero."""
 
