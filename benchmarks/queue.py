@@ -26,8 +26,7 @@ from typing import Any
 from uuid import uuid4
 
 from benchmarks._table import table
-from seatrace.runtime import Attempt, Queue, Worker
-from seatrace.runtime.jobs.taskiq import TaskiqBackend
+from seatrace.runtime import Attempt, Queue, TaskiqBackend, Worker
 
 BOUND = 0.8
 """Jobs a second of seatrace's queue, as part of bare taskiq's."""

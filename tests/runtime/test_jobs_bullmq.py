@@ -12,9 +12,8 @@ pytest.importorskip("bullmq", reason="bullmq is not installed beside this")
 
 import bullmq
 
-from seatrace.runtime import Attempt, Queue, Worker
+from seatrace.runtime import Attempt, BullmqBackend, Queue, Worker
 from seatrace.runtime.jobs.backend import Backend
-from seatrace.runtime.jobs.bullmq import BullmqBackend
 
 from .contract import PATIENCE, QueueContract, echo
 from .redis_contract import RedisContract

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from seatrace.errors import ConfigError
-from seatrace.runtime import Attempt, Backoff, Queue, QueueError, QueueFull, Worker
+from seatrace.runtime import Attempt, Backoff, Queue, QueueError, QueueFull, SqliteBackend, Worker
 from seatrace.runtime.jobs.backend import Backend
-from seatrace.runtime.jobs.sqlite import SqliteBackend
 
 from .contract import PATIENCE, QueueContract, echo
 

@@ -16,10 +16,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from seatrace.runtime import Queue, QueueUnavailable, Worker
+from seatrace.runtime import Queue, QueueUnavailable, SqliteBackend, Worker
 from seatrace.runtime.jobs.backend import Backend
 from seatrace.runtime.jobs.record import Delivery, Verdict
-from seatrace.runtime.jobs.sqlite import SqliteBackend
 
 from .contract import PATIENCE, QueueContract, echo, take, until
 

@@ -15,9 +15,8 @@ from taskiq import InMemoryBroker, TaskiqMessage
 from taskiq_redis import ListQueueBroker, RedisStreamBroker
 
 from seatrace.errors import ConfigError
-from seatrace.runtime import Attempt, Queue, QueueFull, Worker
+from seatrace.runtime import Attempt, Queue, QueueFull, TaskiqBackend, Worker
 from seatrace.runtime.jobs.backend import Backend
-from seatrace.runtime.jobs.taskiq import TaskiqBackend
 
 from .contract import PATIENCE, QueueContract, echo, take, until
 from .redis_contract import RedisContract

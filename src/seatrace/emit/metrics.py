@@ -52,6 +52,10 @@ FAULT_STAGES = (
     "look for loops",
     "look into a cache",
     "keep an answer",
+    "classify an error",
+    "work on a job",
+    "renew leases",
+    "move jobs that are due",
 )
 """The closed label set of ``seatrace.faults``: these counters start at zero."""
 

@@ -68,6 +68,9 @@ if TYPE_CHECKING:
     from .jobs import ResultTimeout as ResultTimeout
     from .jobs import Worker as Worker
     from .jobs import current_attempt as current_attempt
+    from .jobs.bullmq import BullmqBackend as BullmqBackend
+    from .jobs.sqlite import SqliteBackend as SqliteBackend
+    from .jobs.taskiq import TaskiqBackend as TaskiqBackend
     from .perf import PerformanceMonitor as PerformanceMonitor
     from .perf import Stats as Stats
     from .perf import measure as measure
@@ -191,6 +194,7 @@ _PUBLIC: dict[str, str] = {
     # jobs
     "Attempt": "jobs",
     "Backoff": "jobs",
+    "BullmqBackend": "jobs.bullmq",
     "Counts": "jobs",
     "DeadLetter": "jobs",
     "Discard": "jobs",
@@ -207,6 +211,8 @@ _PUBLIC: dict[str, str] = {
     "QueueFull": "jobs",
     "QueueUnavailable": "jobs",
     "ResultTimeout": "jobs",
+    "SqliteBackend": "jobs.sqlite",
+    "TaskiqBackend": "jobs.taskiq",
     "Worker": "jobs",
     "current_attempt": "jobs",
 }

@@ -3,50 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from collections.abc import Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from random import Random
 from time import perf_counter
 from typing import Any
 
 from seatrace.core import context, guard, signals
 from seatrace.core.context import Scope
-from seatrace.core.pipeline import Refused
 from seatrace.core.record import Call
 from seatrace.core.step import Step
 from seatrace.emit import semconv as names
 from seatrace.emit.catalogue import patterns as metrics
 from seatrace.errors import ConfigError
-from seatrace.runtime._faults import retry_after
 from seatrace.runtime._options import check_count, check_number
 
 from .attempt import Attempt, enter_attempt, leave_attempt, watch_costs
-from .errors import Discard, InvalidPayload, QueueError, QueueUnavailable
-from .payload import from_text, to_text
+from .errors import QueueError, QueueUnavailable
+from .payload import from_text
+from .perform import GRACE, Handler, StillRunning, perform
 from .queue import Queue
 from .record import Delivery, Verdict
-
-Handler = Callable[[Attempt], Any]
-"""Works on a job. A coroutine function runs in the worker's loop, a plain function in a thread."""
+from .verdicts import of_error, of_result, text_of, unfit
 
 _WAIT = 1.0
 """Seconds that a worker waits at a time for a job."""
 
 _SHORT = 0.05
 """The same, where it only looks whether the queue is empty."""
-
-_RETRY_AFTER_LIMIT = 3600.0
-"""Seconds of a provider's ``Retry-After`` that are followed."""
-
-_GRACE = 10.0
-"""Seconds that a cancelled coroutine may take to clean up."""
-
-_ERROR_LIMIT = 1000
-"""Characters of an error that are kept with its job."""
 
 
 class Worker:
@@ -229,7 +215,7 @@ class Worker:
             if attempt is not None:
                 attempt.end("released")
         if tasks:
-            await asyncio.wait(tasks, timeout=_GRACE + _WAIT)
+            await asyncio.wait(tasks, timeout=GRACE + _WAIT)
 
     # --- one job ------------------------------------------------------------------------------------------------------
 
@@ -240,15 +226,16 @@ class Worker:
             signals.measure(metrics.QUEUE_WAIT, delivery.waited, queue.attributes)
             if delivery.redelivered:
                 signals.measure(metrics.QUEUE_REDELIVERIES, 1, queue.attributes)
-            verdict = self._unfit(delivery)
+            handler = self._handler_of(envelope.task)
+            verdict = unfit(delivery, queue.clock(), handled=handler is not None)
             if verdict is None:
                 try:
                     payload = from_text(envelope.payload, queue.cipher)
                 except Exception as error:
-                    verdict = Verdict("dead_letter", error=f"the payload cannot be read: {_text_of(error)}")
-            if verdict is None:
+                    verdict = Verdict("dead_letter", error=f"the payload cannot be read: {text_of(error)}")
+            if verdict is None and handler is not None:
                 attempt = self._held[delivery] = Attempt(delivery, payload, self._limit)
-                verdict = await self._attempt(delivery, attempt)
+                verdict = await self._attempt(delivery, attempt, handler)
             self._busy.discard(delivery)
             self._room.set()
             settled = verdict is not None and await self._settle(delivery, verdict)
@@ -259,30 +246,15 @@ class Worker:
             self._busy.discard(delivery)
             self._held.pop(delivery, None)
 
-    def _unfit(self, delivery: Delivery) -> Verdict | None:
-        """Why a job is not to be worked on."""
-        envelope = delivery.envelope
-        if delivery.cancelled:
-            return Verdict("cancelled")
-        if delivery.attempt > envelope.max_attempts:
-            return Verdict(
-                "dead_letter",
-                error=f"poison: {envelope.max_attempts} attempts ended without a word, as when they kill their worker",
-            )
-        if envelope.expires is not None and self.queue.clock() > envelope.expires:
-            return Verdict("dead_letter", error="expired: its ttl was over before a worker was free")
-        if self._handler_of(envelope.task) is None:
-            return Verdict("dead_letter", error=f"this worker has no handler for the task {envelope.task!r}")
-        return None
-
     def _handler_of(self, task: str) -> Handler | None:
         return self._handler.get(task) if isinstance(self._handler, Mapping) else self._handler
 
-    async def _attempt(self, delivery: Delivery, attempt: Attempt) -> Verdict | None:
+    async def _attempt(self, delivery: Delivery, attempt: Attempt, handler: Handler) -> Verdict | None:
         """Runs the handler, in the sender's scope and in a span of its own. ``None``: there is nothing to settle."""
+        queue, envelope = self.queue, delivery.envelope
         error: BaseException | None = None
-        result: Any = None
-        scope = context.enter_scope(Scope(**delivery.envelope.scope, run=attempt.run))
+        verdict: Verdict | None
+        scope = context.enter_scope(Scope(**envelope.scope, run=attempt.run))
         mark = enter_attempt(attempt)
         step: Step | None = None
         started = perf_counter()
@@ -290,97 +262,34 @@ class Worker:
             step = Step.begin(lambda: self._call(delivery))
             step.enter()
             try:
-                result = await self._handle(delivery, attempt)
+                result = await perform(handler, attempt, envelope.timeout, self._executor)
             finally:
                 step.leave()
+            verdict = of_result(attempt, result, limit=queue.max_payload, cipher=queue.cipher)
+        except StillRunning as raised:
+            error, verdict = raised, None  # its thread keeps the job until the lease runs out
         except BaseException as raised:
-            error = raised
+            error, verdict = raised, of_error(delivery, attempt, raised, self._random)
         finally:
             leave_attempt(mark)
             context.leave_scope(scope)
         seconds = perf_counter() - started
-        verdict = self._judge(delivery, attempt, result, error)
         if step is not None:
             self._describe(step.call, attempt, verdict)
             step.end(error)
-            step = None
-        attributes = dict(self.queue.attributes)
+        attributes = dict(queue.attributes)
         if error is not None:
             attributes[names.ERROR_TYPE] = type(error).__qualname__
         signals.measure(metrics.QUEUE_PROCESS_DURATION, seconds, attributes)
         if attempt.cost is not None:
-            signals.measure(metrics.JOB_COST, attempt.cost, self.queue.attributes)
+            signals.measure(metrics.JOB_COST, attempt.cost, queue.attributes)
         error = None  # its traceback holds this frame
         return verdict
 
-    async def _handle(self, delivery: Delivery, attempt: Attempt) -> Any:
-        handler = self._handler_of(delivery.envelope.task)
-        assert handler is not None
-        loop = asyncio.get_running_loop()
-        work: asyncio.Future[Any]
-        in_thread = not _is_async(handler)
-        if in_thread:
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(self._concurrency, f"seatrace-worker-{self.queue.name}")
-            work = loop.run_in_executor(self._threads, copy_context().run, handler, attempt)
-        else:
-            work = asyncio.ensure_future(handler(attempt))
-        ended = asyncio.Event()
-
-        def stop() -> None:
-            try:
-                loop.call_soon_threadsafe(ended.set)
-            except RuntimeError:  # the loop is closed: so is the attempt
-                pass
-
-        attempt.on_end(stop)
-        watch = asyncio.ensure_future(ended.wait())
-        try:
-            await asyncio.wait({work, watch}, timeout=delivery.envelope.timeout, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                attempt.end("timeout")
-                if not in_thread:
-                    work.cancel()
-                    await asyncio.wait({work}, timeout=_GRACE)
-                elif attempt.ended != "released":
-                    await asyncio.wait({work})
-        except asyncio.CancelledError:  # the worker's loop ends
-            attempt.end("released")
-            work.cancel()
-            raise
-        finally:
-            watch.cancel()
-        if not work.done():
-            work.add_done_callback(_look)
-            raise asyncio.CancelledError
-        result = work.result()
-        return await result if isinstance(result, Awaitable) else result
-
-    def _judge(self, delivery: Delivery, attempt: Attempt, result: Any, error: BaseException | None) -> Verdict | None:
-        cost, ended = attempt.cost, attempt.ended
-        if error is None and ended not in ("lost",):
-            # Done is done, also when it was cancelled or timed out meanwhile: it is paid for.
-            queue = self.queue
-            try:
-                text = to_text(result, "result", limit=queue.max_payload, cipher=queue.cipher)
-            except InvalidPayload as invalid:
-                return Verdict("dead_letter", error=_text_of(invalid), cost=cost)
-            return Verdict("completed", result=text, cost=cost)
-        if ended == "released":
-            # A thread that is still at it keeps the job until the lease runs out.
-            return Verdict("released", cost=cost) if _is_async(self._handler_of(delivery.envelope.task)) else None
-        if ended == "cancelled":
-            return Verdict("cancelled", cost=cost)
-        if ended == "lost":
-            return Verdict("retried", cost=cost)  # refused by the fence; notes the bill
-        text = "timed out" if ended == "timeout" else _text_of(error)
-        envelope = delivery.envelope
-        final = isinstance(error, (Discard, Refused)) or delivery.attempt >= envelope.max_attempts
-        if final:
-            return Verdict("dead_letter", error=text, cost=cost)
-        asked = retry_after(error) if error is not None else None
-        delay = max(envelope.backoff.after(delivery.attempt, self._random), min(asked or 0.0, _RETRY_AFTER_LIMIT))
-        return Verdict("retried", error=text, delay=delay, cost=cost)
+    def _executor(self) -> Executor:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._concurrency, f"seatrace-worker-{self.queue.name}")
+        return self._threads
 
     async def _settle(self, delivery: Delivery, verdict: Verdict) -> bool:
         """Settles, and does not give up soon: the work is done and paid for. The lease is renewed meanwhile."""
@@ -465,20 +374,3 @@ class Worker:
         if not self.told_unavailable:
             self.told_unavailable = True
             guard.logger.warning("queue %s cannot be reached, the worker tries again: %s", self.queue.name, error)
-
-
-def _is_async(handler: Handler | None) -> bool:
-    called = type(handler).__call__ if callable(handler) else None
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(called)
-
-
-def _look(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        future.exception()
-
-
-def _text_of(error: BaseException | None) -> str:
-    try:
-        return f"{type(error).__qualname__}: {error}"[:_ERROR_LIMIT]
-    except Exception:
-        return type(error).__qualname__

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from random import Random
 
+from seatrace.runtime._options import check_choice
+
 from .member import Member
 
 Pick = Callable[[Sequence[Member]], Member]
@@ -45,6 +47,16 @@ def round_robin() -> Pick:
         return chosen
 
     return pick
+
+
+def named(strategy: str | Pick, random: Random) -> Pick:
+    """The strategy of that name; a function is one already."""
+    if callable(strategy):
+        return strategy
+    check_choice("strategy", strategy, ("ewma", "least_busy", "round_robin"))
+    if strategy == "ewma":
+        return two_choices(random)
+    return least_busy if strategy == "least_busy" else round_robin()
 
 
 def preferred(members: Sequence[Member], key: Hashable) -> Member:

@@ -20,14 +20,15 @@ from seatrace.emit import semconv as names
 from seatrace.emit.catalogue import patterns as metrics
 from seatrace.emit.catalogue.metric import Metric
 from seatrace.errors import ConfigError
+from seatrace.runtime._async import is_async
 from seatrace.runtime._faults import Blame, blame, retry_after
-from seatrace.runtime._options import check_choice, check_count, check_number
+from seatrace.runtime._options import check_count, check_number
 
 from .desk import Desk
 from .errors import PoolClosed, PoolFull, PoolTimeout
 from .lease import Lease
 from .member import Ejection, Member
-from .pick import Pick, least_busy, round_robin, two_choices
+from .pick import Pick, named
 
 A = TypeVar("A")
 
@@ -131,7 +132,7 @@ class AgentPool(Generic[A]):
             most=per_member_concurrency,
             max_queue=max_queue,
             ejection=eject,
-            pick=_strategy(strategy, random or Random()),
+            pick=named(strategy, random or Random()),
             clock=clock,
         )
         self._attributes = {names.POOL_NAME: name}
@@ -151,7 +152,7 @@ class AgentPool(Generic[A]):
         lease = self.lease(request)
         agent = await lease.__aenter__()
         work = partial(self._work, agent, request)
-        if _is_async(self._run or getattr(agent, "run", None) or agent):
+        if is_async(self._run or getattr(agent, "run", None) or agent):
             try:
                 result = await work()
             except BaseException as error:
@@ -373,20 +374,6 @@ class AgentPool(Generic[A]):
     def after_fork(self) -> None:
         self._desk.after_fork()
         self._threads = None
-
-
-def _strategy(strategy: str | Pick, random: Random) -> Pick:
-    if callable(strategy):
-        return strategy
-    check_choice("strategy", strategy, ("ewma", "least_busy", "round_robin"))
-    if strategy == "ewma":
-        return two_choices(random)
-    return least_busy if strategy == "least_busy" else round_robin()
-
-
-def _is_async(work: Any) -> bool:
-    called = type(work).__call__ if callable(work) else None
-    return inspect.iscoroutinefunction(work) or inspect.iscoroutinefunction(called)
 
 
 _pools: WeakSet[AgentPool[Any]] = WeakSet()
