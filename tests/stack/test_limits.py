@@ -6,15 +6,16 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from setup.receiver import Receiver, environment
+from setup.receiver import Item, Receiver, environment
 
 from . import foreign
 from .collector import Collector, collecting
-from .programs import get, wait_for
+from .programs import DEADLINE, get, wait_for
 
 MIB = 1 << 20
 
@@ -38,14 +39,23 @@ def series(collector: Collector, name: str) -> dict[str, float]:
     return {found[1]: float(found[2]) for found in re.finditer(rf"^{name}\{{(.*)\}} (\S+)$", text, re.MULTILINE)}
 
 
-def run(collector: Collector, program: str, **settings: str) -> None:
+@contextmanager
+def going(collector: Collector, program: str, **settings: str) -> Iterator[None]:
+    """A program that works and then waits for the end of its stdin; until then it exports what it counted."""
     env = environment(SEATRACE_ENDPOINT=collector.http, OTEL_METRIC_EXPORT_INTERVAL="1000", **settings)
-    subprocess.run([sys.executable, "-c", program], env=env, check=True, timeout=240)
+    with subprocess.Popen([sys.executable, "-c", program], env=env, stdin=subprocess.PIPE) as process:
+        try:
+            yield
+            process.communicate(timeout=DEADLINE)
+        finally:
+            process.kill()
+    assert process.returncode == 0
 
 
 # --- through the SDK --------------------------------------------------------------------------------------------------
 
 LONG_RUN = """
+import sys
 import seatrace
 seatrace.instrument(service_name="long-run")
 
@@ -59,33 +69,29 @@ def work() -> None:
         step(number)
 
 work()
-while not seatrace.flush(60):
-    pass
-seatrace.shutdown(60)  # once more: with the counts of the last spans
+sys.stdin.read()  # goes on exporting its counts
 """
 
 
 def test_a_trace_of_12000_spans_arrives_or_is_counted_as_dropped(gateway: Collector, shared_store: Receiver) -> None:
-    run(gateway, LONG_RUN)
-    processed = r"otel_sdk_processor_span_processed_total"
-
     def counted(*, dropped: bool) -> int:
-        found = series(gateway, processed)
+        found = series(gateway, "otel_sdk_processor_span_processed_total")
         return int(
             sum(n for labels, n in found.items() if 'job="long-run"' in labels and ("error_type" in labels) == dropped)
         )
 
-    wait_for(lambda: counted(dropped=True) + counted(dropped=False) == 12_001, "the SDK counts every span")
-    delivered = 12_001 - counted(dropped=True)
+    def arrived() -> list[Item]:
+        return [each for each in list(shared_store.spans) if each.resource["service.name"] == "long-run"]
 
-    def arrived() -> set[bytes]:
-        return {each.data.span_id for each in shared_store.spans if each.resource["service.name"] == "long-run"}
-
-    shared_store.wait_for(lambda: len(arrived()) == delivered)
-    assert len({each.data.trace_id for each in shared_store.spans if each.resource["service.name"] == "long-run"}) == 1
+    with going(gateway, LONG_RUN):
+        wait_for(lambda: counted(dropped=True) + counted(dropped=False) == 12_001, "the SDK counts every span")
+        delivered = counted(dropped=False)
+        wait_for(lambda: len({each.data.span_id for each in arrived()}) == delivered, f"{delivered} spans arrive")
+    assert len({each.data.trace_id for each in arrived()}) == 1
 
 
 MANY_TENANTS = """
+import sys
 import seatrace
 seatrace.instrument(service_name="many-tenants")
 
@@ -96,24 +102,24 @@ def serve() -> None:
 for number in range(20_000):
     with seatrace.session(tenant=f"tenant-{number}", user=f"user-{number}", conversation=f"conversation-{number}"):
         serve()
-seatrace.shutdown(60)
+sys.stdin.read()
 """
 
 
 def test_20000_tenants_are_500_series_and_a_rest_that_counts_them_all(gateway: Collector) -> None:
-    run(gateway, MANY_TENANTS, OTEL_TRACES_SAMPLER="always_off")
-
     def runs() -> dict[str, float]:
         found = series(gateway, "seatrace_agent_run_steps_count")
         return {labels: number for labels, number in found.items() if 'job="many-tenants"' in labels}
 
-    wait_for(lambda: sum(runs().values()) == 20_000, "every run is counted")
+    with going(gateway, MANY_TENANTS, OTEL_TRACES_SAMPLER="always_off"):
+        wait_for(lambda: sum(runs().values()) == 20_000, "every run is counted")
     assert len(runs()) == 501
     assert any('seatrace_tenant="_OTHER"' in labels for labels in runs())
     assert not any("user" in labels or "conversation" in labels for labels in runs())
 
 
 LONG_PROMPT = """
+import sys
 import seatrace
 seatrace.instrument(service_name="long-prompt", capture_content="SPAN_ONLY")
 
@@ -122,13 +128,16 @@ def read(text: str) -> str:
     return text
 
 read("x" * 5_000_000)
-seatrace.shutdown(60)
+seatrace.flush(60)
+sys.stdin.read()
 """
 
 
 def test_an_argument_of_5_mb_is_cut_by_the_sdk(gateway: Collector, shared_store: Receiver) -> None:
-    run(gateway, LONG_PROMPT)
-    shared_store.wait_for(lambda: any(each.resource["service.name"] == "long-prompt" for each in shared_store.spans))
+    with going(gateway, LONG_PROMPT):
+        shared_store.wait_for(
+            lambda: any(each.resource["service.name"] == "long-prompt" for each in shared_store.spans)
+        )
     (span,) = [each for each in shared_store.spans if each.resource["service.name"] == "long-prompt"]
     texts = {key: len(value) for key, value in span.attributes.items() if isinstance(value, str)}
     assert 10_000 < texts["gen_ai.tool.call.arguments"] < 20_000
