@@ -7,30 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-_OF_PATTERNS: Final = "the traffic does not use this pattern of seatrace.runtime yet"
-_OF_TRIES: Final = "nothing emits it yet"
-
-NOT_EMITTED: Final[dict[str, str]] = {
-    "messaging.": _OF_PATTERNS,
-    "seatrace.agent.loops": _OF_TRIES,
-    "seatrace.anomalies": _OF_PATTERNS,
-    "seatrace.batch.": _OF_PATTERNS,
-    "seatrace.budget.": _OF_PATTERNS,
-    "seatrace.cache.": _OF_PATTERNS,
-    "seatrace.context.": _OF_PATTERNS,
-    "seatrace.job.": _OF_PATTERNS,
-    "seatrace.operation.": _OF_PATTERNS,
-    "seatrace.parallel.": _OF_PATTERNS,
-    "seatrace.pool.": _OF_PATTERNS,
-    "seatrace.queue.": _OF_PATTERNS,
-    "seatrace.rate_limit.": _OF_TRIES,
-    "seatrace.retries": _OF_TRIES,
-    "seatrace.retry.": _OF_TRIES,
-    "seatrace.routing.": _OF_PATTERNS,
-    "seatrace.saved.": _OF_PATTERNS,
-    "seatrace.stream.": _OF_PATTERNS,
-    "seatrace.token_estimate.": _OF_PATTERNS,
-}
+NOT_EMITTED: Final[dict[str, str]] = {}
 """Beginnings of names in the catalogue, and why a run has none of these metrics. Queries that read one are run, and may
 be empty."""
 

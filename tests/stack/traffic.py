@@ -24,6 +24,8 @@ import seatrace
 from seatrace.demo.agent import WRITER, Clients, conversations, faults
 from seatrace.demo.provider import Arrival, FakeProvider, Fault
 
+from . import patterns
+
 PLAIN = "gpt-4o-mini"
 LIMITED = "gpt-4o"
 
@@ -120,6 +122,7 @@ ACTIVITIES: tuple[Callable[[World], None], ...] = (
     write_to_the_prompt_cache,
     count_tokens,
     fail_a_run,
+    *patterns.PATTERNS,
 )
 
 
@@ -140,6 +143,7 @@ def main() -> None:
                 zip((url.removeprefix("http://") for url in urls), ("openai", "anthropic", "house"), strict=True)
             ),
         )
+        patterns.begin()
         _say(seatrace.serve_metrics(port=0).url)
         world.client, world.house = _client(urls[0]), _client(urls[2])
         with world.client, world.house, Clients(urls[0], urls[1], lambda: None) as clients:
@@ -192,7 +196,7 @@ def _say(line: str) -> None:
 
 def _repeat(activity: Callable[[World], None], world: World) -> None:
     while world.working.wait() and not world.ending.wait(0.05):
-        with suppress(anthropic.APIError):
+        with suppress(anthropic.APIError, openai.APIError):
             activity(world)
 
 
