@@ -460,7 +460,7 @@ class QueueContract:
             await asyncio.Event().wait()
 
         job = await queue.enqueue("work", max_attempts=1)
-        worker = Worker(queue, endless, drain_timeout=0)
+        worker = Worker(queue, endless, drain_timeout=0, concurrency=1)
         running = asyncio.create_task(worker.run())
         await until(lambda: began)
         worker.stop()

@@ -121,6 +121,7 @@ class RedisContract:
             assert await later.result(PATIENCE) == 2
         await queue.close()
 
+    @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
     def test_a_forked_child_has_connections_of_its_own(self, server: RedisServer) -> None:
         queue = Queue("agents", self.make_backend_at(server.url))

@@ -102,6 +102,7 @@ def test_a_closed_queue_opens_again() -> None:
     queue.close_sync()
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 def test_a_forked_child_starts_with_an_empty_memory() -> None:
     queue = Queue("forked")

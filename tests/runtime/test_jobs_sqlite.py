@@ -82,6 +82,7 @@ def test_a_thousand_jobs_survive_workers_that_are_killed(path: str) -> None:
     queue.close_sync()
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 def test_a_forked_child_works_on_the_same_file(path: str) -> None:
     queue = Queue("agents", f"sqlite:///{path}")

@@ -628,6 +628,7 @@ def test_an_async_agent_in_a_thread_is_an_error_that_says_so() -> None:
         pool.run_sync(1)
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 def test_a_forked_child_has_agents_of_its_own() -> None:
     pool = AgentPool(Plain, size=1)

@@ -78,6 +78,7 @@ class Worker:
         self._random = random or Random()
         self._stopping = False
         self._running: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._held: dict[Delivery, Attempt | None] = {}
         self._busy: set[Delivery] = set()
         self._threads: ThreadPoolExecutor | None = None
@@ -91,7 +92,7 @@ class Worker:
         if self._running is not None:
             raise QueueError("run(): expected a worker at rest, but this one runs already")
         self._running = asyncio.current_task()
-        self._room = asyncio.Event()
+        self._loop, self._room = asyncio.get_running_loop(), asyncio.Event()
         self._stopping = False
         queue = self.queue
         renewing = queue.engine.start(self._renew())
@@ -135,6 +136,11 @@ class Worker:
         """Takes no more jobs; :meth:`run` returns when those under way are done. Safe from any thread."""
         self._stopping = True
         self.queue.engine.start(self._nudge())
+        if self._loop is not None:
+            try:
+                self._loop.call_soon_threadsafe(self._room.set)
+            except RuntimeError:  # the loop is closed: so is the worker
+                pass
 
     async def __aenter__(self) -> Worker:
         self._background = asyncio.ensure_future(self.run())
@@ -160,7 +166,7 @@ class Worker:
             free = min(self._concurrency - len(self._busy), 2 * self._concurrency - len(tasks))
             if free <= 0:
                 room.clear()
-                await room.wait()
+                await room.wait()  # also when stopped
                 continue
             try:
                 deliveries = await self._take(free, _SHORT if until_empty else _WAIT)
@@ -170,7 +176,7 @@ class Worker:
                 self.told_unavailable = False
             except QueueUnavailable as error:
                 self._tell_unavailable(error)
-                await asyncio.sleep(pause)
+                await self._rest(pause)
                 pause = min(5.0, 2 * pause)
                 continue
             if self._stopping:
@@ -181,6 +187,15 @@ class Worker:
                 task = asyncio.ensure_future(self._process(delivery))
                 tasks.add(task)
                 task.add_done_callback(done)
+
+    async def _rest(self, seconds: float) -> None:
+        """Waits, and not when stopped."""
+        self._room.clear()
+        if not self._stopping:
+            try:
+                await asyncio.wait_for(self._room.wait(), seconds)
+            except asyncio.TimeoutError:
+                pass
 
     async def _take(self, most: int, wait: float) -> list[Delivery]:
         """The next jobs. If this is cancelled, jobs that come in the same moment are given back."""
