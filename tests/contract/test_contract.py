@@ -311,7 +311,7 @@ async def test_retries_are_inside_one_span(row: Row, mode: str) -> None:
         provider = Provider(row.failure(429, "rate_limit_error"), row.failure(500, "api_error"), row.answer)
         await settle(row.call(row.connect(provider, mode, max_retries=2)))
         assert len(provider.sent) == 3
-        assert only(captured) == expected(row, {**row.asked, **row.answered})
+        assert only(captured) == expected(row, {**row.asked, **row.answered, "seatrace.retries": 2})
 
 
 @over(ROWS)

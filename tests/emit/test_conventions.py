@@ -266,7 +266,7 @@ def test_metrics_are_those_of_the_catalogue() -> None:
         everything()
         ask(client(completion(model="nobody-knows", **CACHED)), model="nobody-knows")
         said = {"x-ratelimit-limit-requests": "9", "x-ratelimit-remaining-requests": "8", "retry-after-ms": "1"}
-        ask(client(as_json({}, 429, **said), completion(), max_retries=1))
+        ask(client(as_json({}, 429, **said), as_json(COMPLETION, **said), max_retries=1))
         data = captured._reader.get_metrics_data()
     known = {metric.name: metric for metric in catalogue.CALL_METRICS}
     seen = set()
