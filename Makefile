@@ -23,6 +23,7 @@ test: $(DEV)/.ready ## Run the test suite with the newest libraries; ARGS="-k st
 	@$(DEV)/bin/python -m pytest $(ARGS)
 
 stack: $(DEV)/.ready ## Prove the backend kit with the real collector, Prometheus and Alertmanager; takes minutes
+	@collector/build >/dev/null || [ $$? = 3 ]
 	@$(DEV)/bin/python -m pytest tests/stack $(ARGS)
 
 lint: $(DEV)/.ready ## Check style and formatting
@@ -69,7 +70,7 @@ pins: $(DEV)/.ready ## Renew the exact versions in requirements/ci.txt
 environments: $(DEV)/.ready $(DEMO)/.ready
 
 clean: ## Remove the environments and every cache
-	rm -rf .venv .nox .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .nox .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(DEV)/.ready: $(PINS) $(BARE_PINS) pyproject.toml
 	$(call environment,$(DEV))

@@ -120,14 +120,18 @@ async def _depths(places: list[str]) -> list[int]:
     return [len(place) for place in places]
 
 
+@cache
+def _soundings() -> Batcher[str, int]:
+    return Batcher(_depths, name="depths", max_size=4, max_wait=0.005)
+
+
 def sound_in_batches(world: World) -> None:
     """Batches closed by their size and by their deadline, one that fails, items that are too many."""
+    _soundings().map_sync(f"buoy {at}" for at in range(6))
+    with suppress(LookupError):
+        _soundings().submit_sync("reef")
 
     async def run() -> None:
-        async with Batcher(_depths, name="depths", max_size=4, max_wait=0.005) as batcher:
-            await asyncio.gather(*(batcher.submit(f"buoy {at}") for at in range(6)))
-            with suppress(LookupError):
-                await batcher.submit("reef")
         async with Batcher(_depths, name="hasty", max_size=4, max_pending=1, overflow="raise") as batcher:
             found = await asyncio.gather(*(batcher.submit("buoy") for _ in range(3)), return_exceptions=True)
             assert any(isinstance(each, BatchOverflow) for each in found)
@@ -188,7 +192,7 @@ def keep_within_the_window(world: World) -> None:
     for llm in (summarize, refuse):
         summarizer = HistorySummarizer(llm, trigger_tokens=2_000, keep_tokens=500, model=SMALL)
         for _ in range(2):
-            summarizer.fit_sync(messages)
+            summarizer.shorten_sync(messages)
 
 
 @cache
