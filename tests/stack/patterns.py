@@ -27,6 +27,7 @@ from seatrace.runtime import (
     ModelSelector,
     PoolError,
     Queue,
+    QueueUnavailable,
     ResponseCache,
     SemanticCache,
     Worker,
@@ -125,6 +126,11 @@ def _soundings() -> Batcher[str, int]:
     return Batcher(_depths, name="depths", max_size=4, max_wait=0.005)
 
 
+@cache
+def _hasty() -> Batcher[str, int]:
+    return Batcher(_depths, name="hasty", max_size=4, max_wait=0.005, max_pending=1, overflow="raise")
+
+
 def sound_in_batches(world: World) -> None:
     """Batches closed by their size and by their deadline, one that fails, items that are too many."""
     _soundings().map_sync(f"buoy {at}" for at in range(6))
@@ -132,9 +138,8 @@ def sound_in_batches(world: World) -> None:
         _soundings().submit_sync("reef")
 
     async def run() -> None:
-        async with Batcher(_depths, name="hasty", max_size=4, max_pending=1, overflow="raise") as batcher:
-            found = await asyncio.gather(*(batcher.submit("buoy") for _ in range(3)), return_exceptions=True)
-            assert any(isinstance(each, BatchOverflow) for each in found)
+        found = await asyncio.gather(*(_hasty().submit("buoy") for _ in range(3)), return_exceptions=True)
+        assert any(isinstance(each, BatchOverflow) for each in found)
 
     asyncio.run(run())
 
@@ -264,8 +269,13 @@ def _jobs() -> Queue:
     return Queue("reports")
 
 
+@cache
+def _lost() -> Queue:
+    return Queue("lost", "sqlite:////nowhere/jobs.db")
+
+
 def work_on_jobs(world: World) -> None:
-    """Jobs of which some fail for good, one that waits, and one that is known already."""
+    """Jobs of which some fail for good, one that waits, one that is known already, and one that cannot be sent."""
     queue = _jobs()
     for payload in (1, 2, 3):
         queue.enqueue_sync("report", payload, max_attempts=1)
@@ -273,6 +283,8 @@ def work_on_jobs(world: World) -> None:
         queue.enqueue_sync("report", 5, idempotency_key=f"order {next(_number) // 2}")
     queue.enqueue_sync("report", 4, delay=0.05)
     Worker(queue, _work, concurrency=2).run_sync(until_empty=True)
+    with suppress(QueueUnavailable):
+        _lost().enqueue_sync("report", 6)
 
 
 @cache
