@@ -138,6 +138,8 @@ class Call:
     usage: Usage | None = None
     reported_cost: float | None = None
     """USD, when the provider put an amount into its response (OpenRouter does)."""
+    advice: list[tuple[str, Usage]] | None = None
+    """What other models used within this answer (Anthropic's advisor): no tokens of this call, but part of its cost."""
     compacted: bool = False
 
     # agents and tools
