@@ -1,6 +1,6 @@
 """Microseconds of CPU to price one call, beside ``genai_prices.calc_price``, in one interleaved run.
 
-    python benchmarks/price.py [--repeats 30]
+    python -m benchmarks.price [--check] [--repeats 30]
 
 Each repeat prices the same calls with both, in turn; the figure is the best of all repeats, which is what the code
 costs on a machine that does nothing else. Loading the bundled prices is timed once, in a fresh process.
@@ -30,6 +30,8 @@ MODELS = [
     ("openrouter", "openai/gpt-6-sol", "openai/gpt-6-sol"),
 ]
 CALLS = 700
+REACH = 5.0
+"""Microseconds of CPU that a price may cost."""
 LOAD = """
 from time import process_time_ns as clock
 started = clock()
@@ -40,10 +42,12 @@ print((imported - started) / 1e6, (clock() - imported) / 1e6)
 """
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="exit 1 above the reach")
     parser.add_argument("--repeats", type=int, default=30)
-    repeats = parser.parse_args().repeats
+    chosen = parser.parse_args()
+    repeats = chosen.repeats
 
     calls = list(make_calls(random.Random(1)))
     usages = [
@@ -76,9 +80,12 @@ def main() -> None:
 
     load = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, check=True).stdout.split()
     print(f"import {float(load[0]):.1f} ms, load the bundled prices {float(load[1]):.1f} ms (once, CPU)")
-    print(f"PriceBook.price          {best[ours]:7.2f} µs a call (CPU, best of {repeats})")
+    above = best[ours] > REACH
+    sign = "✗" if above else "✓"
+    print(f"PriceBook.price          {best[ours]:7.2f} µs a call (CPU, best of {repeats}; reach ≤ {REACH:g} {sign})")
     print(f"genai_prices.calc_price  {best[theirs]:7.2f} µs a call")
     print(f"ratio                    {best[ours] / best[theirs]:7.3f}")
+    return 1 if chosen.check and above else 0
 
 
 def make_calls(rng: random.Random) -> list[Call]:
@@ -107,4 +114,4 @@ def time_once(work: Callable[[], None]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -93,6 +93,24 @@ def test_compaction_is_paid_for(stream: bool) -> None:
     assert answered["gen_ai.conversation.compacted"] is True
 
 
+ADVICE = {"type": "advisor_message", "model": "claude-opus-4-8", "input_tokens": 2543, "output_tokens": 18}
+
+
+@both
+def test_advice_of_another_model_is_paid_for_at_its_price(stream: bool) -> None:
+    # recorded traffic: the counts above the iterations leave the advisor's out
+    answered = message({"iterations": [ADVICE, {**ADVICE, "type": "message"}]}, stream=stream)
+    assert answered["gen_ai.usage.input_tokens"] == 1000
+    wanted = bill(OPUS, Usage(1000, 100)) + bill("claude-opus-4-8", Usage(2543, 18))
+    assert answered["gen_ai.usage.cost.amount"] == pytest.approx(wanted)
+
+
+@both
+def test_advice_without_a_known_price_makes_the_cost_unknown(stream: bool) -> None:
+    answered = message({"iterations": [{**ADVICE, "model": "claude-oracle-0"}]}, stream=stream)
+    assert "gen_ai.usage.cost.amount" not in answered
+
+
 @both
 def test_batch_tier_of_a_message_is_half_the_price(stream: bool) -> None:
     answered = message({"service_tier": "batch"}, stream=stream)

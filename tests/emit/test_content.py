@@ -187,6 +187,23 @@ def test_the_hook_is_asked_whatever_is_captured_and_sampled() -> None:
     assert CANARY in str(seen)
 
 
+def test_a_hook_that_changes_content_in_place_changes_nothing_of_the_programs() -> None:
+    def hook(call: seatrace.Call, content: Content) -> Content:
+        if call.kind == "tool":
+            content.tool_arguments["who"]["names"][0] = "?"
+            content.tool_result["names"].clear()
+        return content
+
+    given = {"names": ["Ada"]}
+    with capture(capture_content=True, content_hook=hook) as captured:
+        returned = seatrace.tool("look")(lambda who: {"names": ["Ada", "Bob"]})(given)
+        assert given == {"names": ["Ada"]}
+        assert returned == {"names": ["Ada", "Bob"]}
+        (span,) = captured.spans
+        assert json.loads(span.attributes["gen_ai.tool.call.arguments"]) == {"who": {"names": ["?"]}}
+        assert json.loads(span.attributes["gen_ai.tool.call.result"]) == {"names": []}
+
+
 @pytest.mark.parametrize("wrong", ["raises", "text", "none"])
 def test_a_hook_that_fails_drops_the_content_and_nothing_else(wrong: str) -> None:
     def hook(call: seatrace.Call, content: Content) -> Any:

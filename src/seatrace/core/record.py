@@ -96,6 +96,30 @@ class Content:
     query: str | None = None
     documents: list[dict[str, Any]] | None = None
 
+    def detached(self) -> Content:
+        """The same in dicts and lists of its own: to change them changes nothing of the program's."""
+        made: dict[int, Any] = {}
+        return Content(**{name: _detached(getattr(self, name), 0, made) for name in self.__slots__})
+
+
+_DEPTH = 12
+"""As deep as content is recorded (``process/redact.py``)."""
+
+
+def _detached(value: Any, depth: int, made: dict[int, Any]) -> Any:
+    if depth > _DEPTH or not isinstance(value, (dict, list, tuple)):
+        return value
+    known = made.get(id(value))
+    if known is not None:  # a circle, or the same object in two places
+        return known
+    if isinstance(value, dict):
+        fields = made[id(value)] = {}
+        fields.update((key, _detached(item, depth + 1, made)) for key, item in value.items())
+        return fields
+    items = made[id(value)] = []
+    items.extend(_detached(item, depth + 1, made) for item in value)
+    return items
+
 
 @dataclass(slots=True, eq=False)
 class Call:
@@ -147,6 +171,8 @@ class Call:
     usage: Usage | None = None
     reported_cost: float | None = None
     """USD, when the provider put an amount into its response (OpenRouter does)."""
+    advice: list[tuple[str, Usage]] | None = None
+    """What other models used within this answer (Anthropic's advisor): no tokens of this call, but part of its cost."""
     compacted: bool = False
 
     # agents and tools

@@ -225,7 +225,7 @@ class Emitter:
             return None
         try:
             if self._hook is not None:
-                content = self._hook(call, content)
+                content = self._hook(call, content.detached())
             if content is not None:
                 call.content = self._clean(content)
         except Exception as error:

@@ -10,6 +10,7 @@ import math
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timezone
 from time import time
 
@@ -112,7 +113,7 @@ class PriceBook:
 
         An amount in the response goes first (``source="provider"``). Else the response's model is priced, or the
         requested one where the list does not know that, at the tier that the response names or the request asked for,
-        with the prices in force ``at`` (default: now; naive times are UTC).
+        with the prices in force ``at`` (default: now; naive times are UTC). The advice of other models is added.
         """
         reported = call.reported_cost
         if isinstance(reported, (int, float)) and 0 <= reported < math.inf:
@@ -122,7 +123,11 @@ class PriceBook:
             return None
         tier = call.response_service_tier or call.service_tier
         key = (call.provider, (call.response_model, call.request_model), tier, False)
-        return self._price(key, usage, at)
+        cost = self._price(key, usage, at)
+        for model, advised in call.advice or ():
+            more = self._price((call.provider, (model,), tier, False), advised, at)
+            cost = None if cost is None or more is None else _sum(cost, more)
+        return cost
 
     def price_usage(
         self,
@@ -213,6 +218,15 @@ class _Offer:
 
 
 _Key = tuple[str | None, tuple[str | None, ...], str | None, bool]
+
+
+def _sum(one: Cost, other: Cost) -> Cost:
+    return replace(
+        one,
+        total=one.total + other.total,
+        input=(one.input or 0.0) + (other.input or 0.0),
+        output=(one.output or 0.0) + (other.output or 0.0),
+    )
 
 
 def _context(tier: str | None, batch: bool) -> dict[str, str]:

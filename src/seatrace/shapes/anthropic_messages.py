@@ -148,9 +148,15 @@ def _gather(counts: dict[str, Any], usage: Any) -> None:
     for name in ("service_tier", "speed"):
         if word := text(get(usage, name)):
             counts[name] = word
-    compactions = [each for each in sequence(get(usage, "iterations")) if get(each, "type") == "compaction"]
-    if compactions:
-        counts["compactions"] = [_tokens(each) for each in compactions]
+    # A count of the whole answer leaves out what was used to compact the conversation, and by an advising model.
+    iterations = sequence(get(usage, "iterations"))
+    if iterations:
+        counts["compactions"] = [_tokens(each) for each in iterations if get(each, "type") == "compaction"]
+        counts["advice"] = [
+            (model, _tokens(each))
+            for each in iterations
+            if get(each, "type") == "advisor_message" and (model := text(get(each, "model")))
+        ]
 
 
 def _tokens(usage: Any) -> dict[str, int]:
@@ -160,19 +166,24 @@ def _tokens(usage: Any) -> dict[str, int]:
 
 
 def _settle(call: Call, counts: dict[str, Any]) -> None:
-    """Anthropic's ``input_tokens`` leaves cached ones out; the conventions (and bills) want them in. So they do with
-    the tokens of a compaction, which its counts leave out as well."""
+    """Writes the counts into the call; the tokens of compactions are its own."""
     if not counts:
         return
     for compaction in counts.get("compactions", ()):
         call.compacted = True
         for name, count in compaction.items():
             counts[name] = counts.get(name, 0) + count
-    read, written = counts.get("cache_read_input_tokens"), counts.get("cache_creation_input_tokens")
-    sent = [count for count in (counts.get("input_tokens"), read, written) if count is not None]
     fast = counts.get("speed") == "fast"  # priced like a tier, and said beside it
     call.response_service_tier = "fast" if fast else counts.get("service_tier") or counts.get("speed")
-    call.usage = Usage(
+    call.advice = [(model, _usage(tokens)) for model, tokens in counts.get("advice", ())] or None
+    call.usage = _usage(counts)
+
+
+def _usage(counts: Mapping[str, Any]) -> Usage:
+    """Anthropic's ``input_tokens`` leaves cached ones out; the conventions (and bills) want them in."""
+    read, written = counts.get("cache_read_input_tokens"), counts.get("cache_creation_input_tokens")
+    sent = [count for count in (counts.get("input_tokens"), read, written) if count is not None]
+    return Usage(
         input_tokens=sum(sent) if sent else None,
         output_tokens=counts.get("output_tokens"),
         cache_read=read,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from seatrace.core.record import Call, Content, Kind
-from seatrace.core.shape import Wire, error_word, finish_reason, get, number, text, whole
+from seatrace.core.shape import Wire, finish_reason, get, number, text, whole
 
 from ._openai_usage import read_usage
 
@@ -59,8 +59,8 @@ class OpenAIChat:
         reasons = [each.finish_reason for each in choices or () if get(each, "finish_reason")]
         if reasons:
             call.finish_reasons = [finish_reason(reason) for reason in reasons]
-        if not choices and (error := get(response, "error")):  # OpenRouter's failures may have status 200
-            call.error_type = error_word(error) or str(whole(get(error, "code")) or "error")
+        elif not choices and get(response, "error"):  # under status 200: to the client library that is an answer
+            call.finish_reasons = ["error"]
         read_usage(call, get(response, "usage"))
 
     def reader(self, call: Call, *, content: bool) -> ChatReader:
