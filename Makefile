@@ -7,9 +7,11 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 DEV := .venv/dev-$(VERSION)
 DEMO := .venv/demo-$(VERSION)
 PINS := requirements/ci.txt
+BARE_PINS := requirements/no-deps.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types contracts docs docs-check prices-check bench matrix pins environments clean
+.PHONY: help demo test stack lint format types contracts docs docs-check kit prices-check bench matrix pins \
+	environments clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +21,10 @@ demo: $(DEMO)/.ready ## Watch agents at work: real client libraries, a provider 
 
 test: $(DEV)/.ready ## Run the test suite with the newest libraries; ARGS="-k stream" goes to pytest
 	@$(DEV)/bin/python -m pytest $(ARGS)
+
+stack: $(DEV)/.ready ## Prove the backend kit with the real collector, Prometheus and Alertmanager; takes minutes
+	@collector/build >/dev/null || [ $$? = 3 ]
+	@$(DEV)/bin/python -m pytest tests/stack $(ARGS)
 
 lint: $(DEV)/.ready ## Check style and formatting
 	@$(DEV)/bin/ruff check .
@@ -40,6 +46,12 @@ docs: $(DEV)/.ready ## Write the generated tables of docs/
 docs-check: $(DEV)/.ready ## Check that the generated tables are up to date
 	@$(DEV)/bin/python scripts/build_docs.py --check
 
+kit: $(DEV)/.ready ## Write the boards, rules and alerts of dashboards/ (tests check that they are up to date)
+	@$(DEV)/bin/seatrace dashboards build
+	@$(DEV)/bin/seatrace rules generate --out dashboards/rules
+	@$(DEV)/bin/seatrace rules generate --format grafana --out dashboards/rules
+	@$(DEV)/bin/seatrace rules generate --format alertmanager --out dashboards/alertmanager
+
 prices-check: $(DEV)/.ready ## Check that the bundled prices are those of the pinned genai-prices
 	@$(DEV)/bin/python scripts/build_prices.py --check
 
@@ -58,11 +70,12 @@ pins: $(DEV)/.ready ## Renew the exact versions in requirements/ci.txt
 environments: $(DEV)/.ready $(DEMO)/.ready
 
 clean: ## Remove the environments and every cache
-	rm -rf .venv .nox .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .nox .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-$(DEV)/.ready: $(PINS) pyproject.toml
+$(DEV)/.ready: $(PINS) $(BARE_PINS) pyproject.toml
 	$(call environment,$(DEV))
 	@$(DEV)/bin/python -m pip install --quiet --requirement $(PINS)
+	@$(DEV)/bin/python -m pip install --quiet --no-deps --requirement $(BARE_PINS)
 	@$(DEV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -13,6 +13,7 @@ nox.options.error_on_missing_interpreters = False
 nox.options.reuse_existing_virtualenvs = True
 
 _PINS = "requirements/ci.txt"
+_BARE_PINS = "requirements/no-deps.txt"
 _TESTS = ("tests/contract", "tests/core", "tests/own")
 _OLDEST = {"openai": "1.66.0", "anthropic": "0.50.0"}
 """The oldest versions of the registry; tests/test_architecture.py holds the two together."""
@@ -23,6 +24,7 @@ _SDK = ("opentelemetry-api", "opentelemetry-sdk", "opentelemetry-exporter-otlp")
 def _install(session: nox.Session, *changed: str) -> None:
     """The pinned environment, with the requirements ``changed`` in place of their pins."""
     session.install("--requirement", _PINS)
+    session.install("--no-deps", "--requirement", _BARE_PINS)
     if changed:
         session.install(*changed)
     session.install("--no-deps", "--no-build-isolation", "--editable", ".")
@@ -32,7 +34,7 @@ def _install(session: nox.Session, *changed: str) -> None:
 def newest(session: nox.Session) -> None:
     """The newest libraries on the oldest and the newest Python; `make test` is on the machine's own."""
     _install(session)
-    session.run("pytest", *_TESTS, *session.posargs)
+    session.run("pytest", *_TESTS, "tests/pull", "tests/runtime", *session.posargs)
 
 
 @nox.session(python="3.11")
@@ -48,4 +50,4 @@ def oldest(session: nox.Session, library: str) -> None:
 def otel(session: nox.Session, sdk: str) -> None:
     """Older OpenTelemetry SDKs: the floor, and the one that some frameworks pin."""
     _install(session, *(f"{package}=={sdk}" for package in _SDK))
-    session.run("pytest", *_TESTS, "tests/emit", *session.posargs)
+    session.run("pytest", *_TESTS, "tests/emit", "tests/pull", *session.posargs)

@@ -1,4 +1,4 @@
-"""Writes the tables of README.md and docs/ that the code decides: names, libraries, providers, metrics, settings.
+"""Writes the tables of README.md and docs/ that the code decides: names, libraries, metrics, settings, alerts.
 
     python scripts/build_docs.py            # write them
     python scripts/build_docs.py --check    # exit code 1 and a diff if a page is out of date
@@ -26,6 +26,10 @@ from seatrace.config import Config
 from seatrace.emit import catalogue
 from seatrace.emit.metrics import FAULT_STAGES
 from seatrace.errors import ConfigError
+from seatrace.kit import boards, lint
+from seatrace.kit.rules import Alert, groups
+from seatrace.kit.rules.rule import lines, spaced
+from seatrace.kit.rules.thresholds import known
 from seatrace.libraries import REGISTRY, providers
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,7 +97,7 @@ def hosts() -> str:
 
 _BUCKETS = {
     value: name.removesuffix("_LEGACY")
-    for name, value in vars(catalogue).items()
+    for name, value in vars(catalogue.metric).items()
     if isinstance(value, tuple) and value and isinstance(value[0], float)
 }
 
@@ -139,6 +143,42 @@ def stages() -> str:
     return code(FAULT_STAGES)
 
 
+# --- boards ---------------------------------------------------------------------------------------------------------
+
+_PICTURES = {"stat": "number", "timeseries": "graph", "heatmap": "heatmap", "table": "table", "bargauge": "bars"}
+
+
+def board_list() -> str:
+    """The boards and what they answer."""
+    rows = [
+        (f"[{each.title}](#{_anchor(each.title)})", f"`{each.uid}`", each.description, str(len(each.panels)))
+        for each in boards.boards()
+    ]
+    return table(("Board", "uid", "What it answers", "Panels"), rows)
+
+
+def panel_list() -> str:
+    """The panels of every board."""
+    parts = []
+    for each in boards.boards():
+        rows = [
+            (panel.title if place else f"**{row.title}**<br>{panel.title}", _PICTURES[panel.kind], panel.description)
+            for row in each.rows
+            for place, panel in enumerate(row.panels)
+        ]
+        parts.append(f"### {each.title}\n\n{table(('Panel', 'Kind', 'What'), rows)}")
+    return "\n\n".join(parts)
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def lint_rules() -> str:
+    """What boards keep to."""
+    return table(("Rule", "What"), ((f"`{name}`", what) for name, what in lint.RULES.items()))
+
+
 # --- settings -------------------------------------------------------------------------------------------------------
 
 
@@ -169,6 +209,44 @@ def _default(each: Field[Any]) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
+# --- alerts ---------------------------------------------------------------------------------------------------------
+
+_ALERTS = [alert for group in groups() for alert in group.alerts]
+
+
+def alerts() -> str:
+    """All alerts with the default thresholds."""
+    rows = ((_runbook(each), each.severity, each.when, _after(each)) for each in _ALERTS)
+    return table(("Alert", "Severity", "When", "For"), rows)
+
+
+def _runbook(alert: Alert) -> str:
+    return f"[{alert.name}](runbooks/{alert.name}.md)"
+
+
+def _after(alert: Alert) -> str:
+    return "at once" if alert.hold == "0m" else spaced(alert.hold)
+
+
+def thresholds() -> str:
+    """What decides when they fire."""
+    rows = []
+    for name, each in known().items():
+        default = "–" if each.default is None else f"{each.default:,g}"
+        rows.append((f"`{name}`", default, each.metadata["unit"], each.metadata["doc"]))
+    return table(("Threshold", "Default", "Unit", "What"), rows)
+
+
+def rule(alert: Alert) -> Callable[[], str]:
+    """The head of an alert's runbook."""
+    after = _after(alert) if alert.hold == "0m" else f"after {_after(alert)}"
+    keep = f", and for {spaced(alert.keep)} beyond" if alert.keep else ""
+    return lambda: (
+        f"**{alert.severity.capitalize()}**: {alert.when}. Fires {after}{keep}. "
+        f"Dashboard `seatrace-{alert.board}`.\n\n```promql\n{lines(alert.expr.text)}\n```"
+    )
+
+
 # --- pages ----------------------------------------------------------------------------------------------------------
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -183,7 +261,13 @@ TABLES: dict[str, Callable[[], str]] = {
     "base attributes": base,
     "buckets": buckets,
     "fault stages": stages,
+    "boards": board_list,
+    "panels": panel_list,
+    "lint rules": lint_rules,
     "configuration": configuration,
+    "alerts": alerts,
+    "thresholds": thresholds,
+    **{f"rule {each.name}": rule(each) for each in _ALERTS},
 }
 _BLOCK = re.compile(r"(<!-- generated: (?P<name>[\w ]+) -->\n).*?(<!-- end: (?P=name) -->)", re.DOTALL)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from difflib import get_close_matches
@@ -60,7 +62,7 @@ def _text(setting: str, value: Any) -> str:
 
 
 def _url(setting: str, value: Any) -> str:
-    text = _text(setting, value)
+    text = value.strip() if isinstance(value, str) else ""
     if text.startswith(("http://", "https://")):
         return text
     raise _fail(setting, "a URL that starts with http:// or https://", value)
@@ -105,20 +107,27 @@ def _action(setting: str, value: Any) -> Any:
     raise _fail(setting, "report, raise, or a function of what was seen", value)
 
 
+def _words(value: Any) -> list[str] | None:
+    """The texts in a list, or in a text between commas; ``None`` for anything else."""
+    found = value.split(",") if isinstance(value, str) else value
+    if not isinstance(found, (list, tuple, set)) or not all(isinstance(each, str) for each in found):
+        return None
+    return [each.strip() for each in found if each.strip()]
+
+
 def _names(setting: str, value: Any) -> tuple[str, ...]:
-    found = (
-        value.split(",") if isinstance(value, str) else list(value) if isinstance(value, (list, tuple, set)) else None
-    )
-    if found is None or not all(isinstance(each, str) for each in found):
+    words = _words(value)
+    if words is None:
         raise _fail(setting, "names, as a list or separated by commas", value)
-    return tuple(each.strip() for each in found if each.strip())
+    return tuple(words)
 
 
 def _pairs(setting: str, value: Any) -> Mapping[str, str]:
     if isinstance(value, Mapping):
         return {str(key): str(item) for key, item in value.items()}
-    pairs = [each.split("=", 1) for each in _names(setting, value)]
-    if any(len(pair) != 2 or not pair[0].strip() for pair in pairs):
+    words = _words(value)
+    pairs = [each.split("=", 1) for each in words or ()]
+    if words is None or any(len(pair) != 2 or not pair[0].strip() for pair in pairs):
         raise _fail(setting, "key=value pairs separated by commas", value)
     return {key.strip(): item.strip() for key, item in pairs}
 
@@ -271,6 +280,22 @@ class Config:
         "SEATRACE_ON_RUNAWAY",
         default="report",
     )
+
+
+def read_toml(what: str, path: str) -> dict[str, object]:
+    """The content of a TOML file; ``what`` it is for names it in errors.
+
+    Raises:
+        ConfigError: There is no such file, or it is no TOML.
+    """
+    tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    try:
+        with open(path, "rb") as file:
+            return cast("dict[str, object]", tomllib.load(file))
+    except OSError as error:
+        raise ConfigError(f"{what} {path}: expected a readable file, got {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{what} {path}: expected TOML, got {error}") from error
 
 
 def _otel_disabled() -> bool:

@@ -58,8 +58,11 @@ class _Session:
         return self._prices
 
     def warm(self) -> None:
-        """Loads the price book while the program is importing a library anyway, and not within its first call."""
-        _ = self.prices.basis
+        """Loads what the first call needs (prices, patterns of secrets) while the program is importing a library
+        anyway."""
+        from .process import secrets
+
+        _ = self.prices.basis, secrets
 
     def watch_run(self, call: Call) -> RunWatch:
         """The pipeline's watch of a run; loaded with the first one."""
@@ -138,7 +141,7 @@ def instrument(
 
             session.remove_gate = pipeline.add_gate(refuse)
         pipeline.watch_collector(True)
-        _begin_sources(pipeline.current)
+        signals.begin_sources(pipeline.current)
         _session = session
         wanted = config.libraries if config.libraries is not None else [each.name for each in libraries.REGISTRY]
         libraries.observe([name for name in wanted if name not in config.disabled_libraries], session.warm)
@@ -280,16 +283,11 @@ def _meters(readers: Callable[[], list[Any]]) -> Any:
             _put_in_force(own, before, otel_metrics.set_meter_provider)
             session.meter_provider = own
             line.emitter = _emitter(session)
-            _begin_sources(line)
+            signals.begin_sources(line)
         return session.meter_provider
 
 
 pull.in_force = _meters
-
-
-def _begin_sources(line: Pipeline) -> None:
-    for source in list(signals.sources):
-        signals.begin_at_zero(line, source)
 
 
 def _is_set(provider: Any) -> bool:

@@ -158,6 +158,12 @@ def test_what_cannot_be_run_is_said_plainly(programs: Path, arguments: list[str]
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize("arguments", [["no_such.py"], ["-m", "no_such"], ["."]], ids=" ".join)
+def test_a_program_that_cannot_be_run_sends_nothing(programs: Path, arguments: list[str]) -> None:
+    ended = seatrace(programs, *arguments, SEATRACE_EXPORTER="otlp", SEATRACE_ENDPOINT="http://127.0.0.1:9")
+    assert len(ended.stderr.splitlines()) == 1, ended.stderr  # and no word of a collector
+
+
 def test_a_malformed_setting_is_said_plainly(programs: Path) -> None:
     ended = seatrace(programs, "script.py", SEATRACE_SEMCONV="classic")
     assert ended.returncode == 2

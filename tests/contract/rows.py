@@ -458,6 +458,30 @@ OPENAI_ROWS = (
         kind="operation",
         answered={"gen_ai.response.id": "modr-1", "gen_ai.response.model": "brook-1-2026"},
     ),
+    _speech(
+        "openai-decisions",
+        "decisions.create",
+        {"input": "The brook is deep.", "questions": [{"type": "predicate", "question": "Is it deep?"}]},
+        as_json(
+            {
+                "model": "brook-1-2026",
+                "answers": [{"type": "predicate", "name": None, "probability": 0.9}],
+                "usage": {
+                    "input_tokens": 9,
+                    "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 0},
+                    "output_tokens": 2,
+                    "output_tokens_details": {"reasoning_tokens": 0},
+                    "total_tokens": 11,
+                },
+            }
+        ),
+        _host("api.openai.com", _MEDIA, **{"gen_ai.output.type": "json"}),
+        answered={
+            "gen_ai.response.model": "brook-1-2026",
+            **_usage(9, 2, cache_read__input_tokens=4, cache_write__input_tokens=0, reasoning__output_tokens=0),
+            **_cost(0.000017),
+        },
+    ),
 )
 
 # --- anthropic ----------------------------------------------------------------------------------------------------

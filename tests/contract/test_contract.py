@@ -18,10 +18,11 @@ import seatrace
 
 from .rows import ROWS, STREAMS, Row, over
 from .watch import close, each, everything, expected, pull, seen, settle, watched, within
-from .wire import HANG, Answer, Provider, http_of
+from .wire import HANG, Answer, Provider, as_json, http_of
 
 RAW_STREAMS = tuple(row for row in STREAMS if row.raw_stream)
 JSON_ROWS = tuple(row for row in ROWS if row.answer.headers["content-type"] == "application/json")
+CHAT_ROWS = tuple(row for row in ROWS if row.path == "chat.completions.create")
 FAILING_STREAMS = tuple(row for row in STREAMS if row.error_event is not None)
 
 
@@ -338,6 +339,29 @@ async def test_error_event_in_a_stream_is_the_error_of_the_span(row: Row, mode: 
             await everything(stream)
         wanted = expected(row, row.begun_attributes, error=row.error_event_type, description=str(caught.value))
         assert only(captured) == wanted
+
+
+@over(ROWS)
+async def test_code_beside_the_message_is_the_error_of_the_span(row: Row, mode: str) -> None:
+    # xAI's way: the client library keeps the message alone
+    with watched() as captured:
+        answer = as_json({"code": "invalid-argument", "error": "The brook ran dry."}, 400)
+        with pytest.raises(Exception) as caught:
+            await settle(row.call(row.connect(Provider(answer), mode)))
+        wanted = expected(row, row.asked, error="invalid-argument", description=str(caught.value), status_code=400)
+        assert only(captured) == wanted
+
+
+@over(CHAT_ROWS)
+@pytest.mark.parametrize(
+    ("code", "word"), [(429, "429"), ("rate_limited", "rate_limited"), (None, "error")], ids=["number", "word", "none"]
+)
+async def test_error_under_status_200_is_the_error_of_the_span(row: Row, mode: str, code: Any, word: str) -> None:
+    # OpenRouter's way: the client library makes an empty answer of it
+    with watched() as captured:
+        answer = as_json({"error": {"message": "The brook ran dry.", "code": code}})
+        await settle(row.call(row.connect(Provider(answer), mode)))
+        assert only(captured) == expected(row, row.asked, error=word)
 
 
 @over(STREAMS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import json
+import tracemalloc
 from typing import Any
 
 import anthropic
@@ -470,3 +471,20 @@ async def test_key_that_is_a_function_is_asked_as_without_us(mode: str) -> None:
     bare = await outcome()
     with watched(calls=None):
         assert await outcome() == bare
+
+
+def test_spoken_answer_that_is_streamed_is_not_kept() -> None:
+    def pieces() -> Any:
+        for _ in range(100):
+            yield b"\xff" * 65_536
+
+    row = next(row for row in OPENAI_ROWS if row.id == "openai-speech")
+    with watched():
+        client = row.connect(Provider(Answer(pieces(), headers={"content-type": "audio/mpeg"})), "sync")
+        tracemalloc.start()
+        try:
+            with row.call(client, variant="with_streaming_response") as response:
+                assert sum(map(len, response.iter_bytes())) == 6_553_600
+            assert tracemalloc.get_traced_memory()[1] < 3_000_000
+        finally:
+            tracemalloc.stop()

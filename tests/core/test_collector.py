@@ -4,6 +4,7 @@ import gc
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -70,3 +71,29 @@ def test_a_call_ended_by_a_collection_is_emitted_at_the_next_flush() -> None:
             gc.enable()
         seatrace.flush()
         assert [call.name for call in captured.calls] == ["forgotten"]
+
+
+def test_collections_in_another_thread_disturb_no_call() -> None:
+    """The collector's phase may change between any two bytecodes of the thread that asks for it."""
+    stop = threading.Event()
+
+    def collect() -> None:
+        while not stop.is_set():
+            gc.collect(0)
+
+    collecting = threading.Thread(target=collect)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with capture() as captured:  # faults of ours raise
+            collecting.start()
+            for _ in range(20_000):
+                pipeline.drain()
+            for _ in range(100):
+                with seatrace.tool("work"):
+                    pass
+            assert len(captured.calls) == 100
+    finally:
+        stop.set()
+        collecting.join()
+        sys.setswitchinterval(before)

@@ -31,7 +31,7 @@ _DEFINES_TESTS = re.compile(r"^(async )?def test_", re.MULTILINE)
 
 def _run(page: Path, code: str) -> int:
     try:
-        exec(compile(code, str(page), "exec"), {"__name__": "__main__"})
+        exec(compile(code, str(page), "exec", dont_inherit=True), {"__name__": "__main__"})
     except BaseException:
         traceback.print_exc()
         return 1

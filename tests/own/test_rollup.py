@@ -128,6 +128,20 @@ def test_nothing_priced_is_no_cost(captured: Captured) -> None:
     assert "seatrace.cost" not in captured.metric_names
 
 
+def test_what_a_failed_run_cost_is_told_from_what_others_cost(captured: Captured) -> None:
+    @seatrace.agent("unlucky")
+    def run(*, fails: bool) -> None:
+        ask(client(completion()))
+        if fails:
+            raise LookupError
+
+    run(fails=False)
+    with pytest.raises(LookupError):
+        run(fails=True)
+    assert captured.total("seatrace.agent.run.cost") == pytest.approx(2 * COST)
+    assert captured.total("seatrace.agent.run.cost", error_type="LookupError") == pytest.approx(COST)
+
+
 def test_failed_calls_count_as_calls(captured: Captured) -> None:
     @seatrace.agent
     def run() -> None:

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seatrace.core.record import Content
-from seatrace.process.redact import REDACTED, cleaner, redact
+from seatrace.process.redact import cleaner
+from seatrace.process.secrets import REDACTED, redact
 
 A20, A32, A40, A48 = "Ab3dEf6hIj9kLm2nOp5q", "0123456789abcdef0123456789abcdef", "aB3" * 13 + "z", "Zz9Yy8Xx7Ww6" * 4
 

@@ -166,16 +166,24 @@ def http_receiver(**options: Any) -> Iterator[Receiver]:
         def log_message(self, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with listening(Handler) as receiver.endpoint:
+        try:
+            yield receiver
+        finally:
+            receiver.release.set()
+
+
+@contextmanager
+def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The URL of a server of HTTP on a free loopback port."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     server.block_on_close = False
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
-    receiver.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
     try:
-        yield receiver
+        yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
-        receiver.release.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -78,7 +78,9 @@ def test_keywords_win_over_ours_over_the_standard_ones(
         ({"prices": 3}, "prices: expected the path of a TOML file, or a mapping"),
         ({"prices": "/no/such/file.toml"}, "/no/such/file.toml"),
         ({"protocol": "http/json"}, "protocol: expected one of http/protobuf, grpc, got 'http/json'"),
-        ({"resource_attributes": 5}, "resource_attributes: expected names"),
+        ({"resource_attributes": 5}, "resource_attributes: expected key=value pairs separated by commas, got 5"),
+        ({"providers": 5}, "providers: expected key=value pairs separated by commas, got 5"),
+        ({"endpoint": 4318}, "endpoint: expected a URL that starts with http:// or https://, got 4318"),
     ],
 )
 def test_wrong_settings_are_told_by_name_and_switch_nothing_on(settings: dict[str, Any], message: str) -> None:

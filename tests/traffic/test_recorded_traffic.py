@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -29,7 +30,7 @@ _PROVIDERS = {
     *("cerebras", "crusoe", "deepseek", "heroku", "local", "openrouter", "perplexity", "portkey", "snowflake"),
     *("writer", "xai", "zai"),
 }
-"""OpenAI, Azure, the hosts that speak OpenAI's formats, and Anthropic. Gemini only by its OpenAI face."""
+"""OpenAI, Azure, the hosts that speak OpenAI's formats, and Anthropic. Gemini and Ollama only by their OpenAI face."""
 
 _CALLS = ("sync", "async", "helper", "raw")
 _FAULTS = ("close", "drop", "cut")
@@ -69,7 +70,7 @@ class Replayed(NamedTuple):
 def _chosen() -> Iterator[str]:
     for path in sorted((_EXCHANGES / "open").glob("*/*/*.json.gz")):
         provider, api = path.parts[-3:-1]
-        if provider in _PROVIDERS or (provider == "gemini" and api.startswith("openai_")):
+        if provider in _PROVIDERS or api.startswith("openai_"):
             yield path.name.removesuffix(".json.gz")
 
 
@@ -179,6 +180,22 @@ def test_fields_are_strictly_right(replayed: list[Replayed]) -> None:
     assert {name: share for name, share in shares.items() if share < 0.995} == {}
     assert {key: found for key, found in deviations.items() if key not in _EXPLAINED} == {}
     assert _EXPLAINED.keys() - deviations.keys() == set(), "explained, but right by now"
+
+
+def test_the_error_of_a_refused_call_is_the_providers_word(replayed: list[Replayed]) -> None:
+    """The scoring only asks whether there is one. A word is the code, else the type; without one it is the status."""
+    refused = [row for row in replayed if row.expected["status"] >= 400 and row.seen.get("spans")]
+    assert len(refused) > 100
+    wrong = []
+    for row in refused:
+        body = json.loads(row.record["response"]["body_text"] or "{}")
+        inner = body["error"] if isinstance(body.get("error"), dict) else body
+        words = [str(inner.get(name)) for name in ("code", "type")]
+        wanted = next((word for word in words if re.fullmatch(r"(?!None)[A-Za-z][\w.-]+", word)), None)
+        said = row.seen["spans"][0]["attrs"].get("error.type")
+        if said != (wanted or str(row.expected["status"])):
+            wrong.append((row.seen["id"], row.seen["mode"], said, wanted))
+    assert wrong == []
 
 
 _TOKEN_COUNTERS = {

@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich import box
@@ -17,6 +17,8 @@ from rich.text import Text
 from seatrace.errors import SeatraceError
 from seatrace.version import __version__
 
+from . import dashboards, rules
+from .complaint import complain
 from .program import Program
 
 app = typer.Typer(
@@ -26,6 +28,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(dashboards.app, name="dashboards")
+app.add_typer(rules.app, name="rules")
 
 _NON_TERMINAL_WIDTH = 100
 _STATE_STYLES = {"observed": "green", "target missing": "red", "not imported": "red", "not installed": "dim"}
@@ -88,9 +93,9 @@ def demo(
         name = (missing.name or "").partition(".")[0]
         if name not in {"openai", "anthropic", "starlette", "uvicorn"}:
             raise
-        _complain(f"the demo needs {name}: pip install 'seatrace[demo]'")
+        complain(f"the demo needs {name}: pip install 'seatrace[demo]'")
     except SeatraceError as error:
-        _complain(str(error), code=1)
+        complain(str(error), code=1)
     except KeyboardInterrupt:
         code = 130
     raise typer.Exit(code)
@@ -121,7 +126,7 @@ def status() -> None:
     try:
         seatrace.instrument(exporter="none")
     except SeatraceError as error:
-        _complain(str(error))
+        complain(str(error))
     for row in seatrace.status():
         if row.state == "not imported":
             with contextlib.suppress(Exception):
@@ -137,8 +142,3 @@ def status() -> None:
 def _console() -> Console:
     console = Console()
     return console if console.is_terminal else Console(width=_NON_TERMINAL_WIDTH)
-
-
-def _complain(message: str, *, code: int = 2) -> NoReturn:
-    Console(stderr=True, soft_wrap=True).print(f"seatrace: {message}", style="red", markup=False)
-    raise typer.Exit(code)

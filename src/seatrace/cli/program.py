@@ -29,16 +29,25 @@ class Program:
 
         Returns when it ends; raises what it raises, ``SystemExit`` above all.
         """
-        _instrument()
         _leave_own_frames_out_of_tracebacks()
-        code, main = self._module() if self.module else self._script()
+        # What is not there is said before anything is switched on that would be flushed. A module's search may run its
+        # package, which is to be observed.
+        script = None if self.module else self._script()
+        if script is None:
+            self._look_for_module()
+        _instrument()
+        code, main = script or self._module()
         sys.argv = [str(main.__file__) if self.module else self.name, *self.arguments]
         # Never put back: threads and exit handlers of the program outlive its last line and want their __main__.
         sys.modules["__main__"] = main
         exec(code, main.__dict__)
 
-    def _module(self) -> tuple[CodeType, ModuleType]:
+    def _look_for_module(self) -> None:
         _search_first(os.getcwd())
+        if importlib.util.find_spec(self.name.partition(".")[0]) is None:
+            self._refuse_module()
+
+    def _module(self) -> tuple[CodeType, ModuleType]:
         try:
             spec = importlib.util.find_spec(self.name)
             if spec is not None and spec.submodule_search_locations is not None:
@@ -48,8 +57,11 @@ class Program:
                 raise
             spec = None
         if spec is None:
-            _refuse(f"there is no module {self.name!r} that could be run")
+            self._refuse_module()
         return _code(spec), _main(spec, spec.origin)
+
+    def _refuse_module(self) -> NoReturn:
+        _refuse(f"there is no module {self.name!r} that could be run")
 
     def _script(self) -> tuple[CodeType, ModuleType]:
         if not os.path.exists(self.name):

@@ -46,6 +46,8 @@ class Run:
     own_cost: float | None = None
     unpriced: int = 0
     finish_reasons: list[str] | None = None
+    kept: dict[Any, Any] = field(default_factory=dict, repr=False)
+    """What patterns keep for the life of this run, by a key of their own: a budget's account of it."""
     watch: RunWatch | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 

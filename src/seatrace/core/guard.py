@@ -26,6 +26,11 @@ def fault(stage: str, error: BaseException) -> None:
     """Notes that ``error`` happened in our own code at ``stage``; never raises unless :data:`strict`."""
     if strict:
         raise error
+    note(stage, error)
+
+
+def note(stage: str, error: BaseException) -> None:
+    """Counts and logs what is nobody's bug and has a fallback: a store that does not answer. Never raises."""
     faults[stage] += 1
     key = (stage, type(error))
     if key in _logged or len(_logged) >= _LOGGED_LIMIT:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -62,6 +65,29 @@ class Patches:
 
 _hooked: dict[str, Callable[[ModuleType], None]] = {}
 
+_waited_for: set[str] = set()
+"""Those of the hooked modules that nobody has looked for yet."""
+
+
+class _Finder:
+    """Finds nothing itself: calls wrapt in when the program looks for a module that we wait for. Loading wrapt at once
+    would load asyncio with it, a tenth of what a program's start costs."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if name not in _waited_for:
+            return None
+        _waited_for.discard(name)
+        try:
+            from wrapt import register_post_import_hook
+
+            register_post_import_hook(partial(_run, name), name)
+        except Exception as error:
+            guard.fault(f"patch {name}", error)
+        return find_spec(name)  # asks all finders again, and wrapt's is now among them
+
+
+_finder: Any = _Finder()
+
 
 def after_import(module: str, hook: Callable[[ModuleType], None]) -> None:
     """Calls ``hook(module)`` now if ``module`` is imported, else when the program imports it. Never imports it.
@@ -73,9 +99,9 @@ def after_import(module: str, hook: Callable[[ModuleType], None]) -> None:
     if module in sys.modules:
         _run(module, sys.modules[module])
     elif not known:
-        from wrapt import register_post_import_hook
-
-        register_post_import_hook(lambda loaded: _run(module, loaded), module)
+        _waited_for.add(module)
+        if _finder not in sys.meta_path:
+            sys.meta_path.insert(0, _finder)
 
 
 def forget(module: str) -> None:

@@ -99,6 +99,7 @@ class Pipeline:
             call.conversation_id = scope.conversation
         if gates:
             _pass_gates(call)
+        call.request = None
         call.started, call.started_clock = at or (time_ns(), perf_counter_ns())
         self.emitter.begin(call)
 
@@ -223,7 +224,7 @@ _notice_phase = cast("Callable[[str, dict[str, int]], None]", _phases.move_to_en
 
 
 def _collecting() -> bool:
-    return next(reversed(_phases)) == "start"
+    return list(_phases)[-1] == "start"  # one step: the collector may begin or end between any two
 
 
 def watch_collector(on: bool) -> None:

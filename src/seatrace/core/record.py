@@ -182,6 +182,8 @@ class Call:
     """Spans that this one follows from, as ``core.signals.here()`` and ``arrived()`` give them."""
     parent: Mapping[str, str] | None = None
     """Headers of ``core.signals.carrier()``: the span's parent, in place of the current one."""
+    request: Mapping[str, Any] | None = None
+    """What the library was asked to send, for gates to look at; it is taken away before the call begins."""
     on_end: list[Callable[[Call], None]] | None = None
     """What a gate (``core.pipeline.gates``) wants to know: called once, at the call's end."""
 

@@ -53,6 +53,12 @@ def begin_at_zero(line: Pipeline, source: Source) -> None:
         guard.fault("measure", error)
 
 
+def begin_sources(line: Pipeline) -> None:
+    """:func:`begin_at_zero` for all of them: where a pipeline begins, and where somebody begins to read it."""
+    for source in list(sources):
+        begin_at_zero(line, source)
+
+
 def measure(metric: Any, value: float, attributes: Attributes) -> None:
     """Adds to a counter, or records into a histogram. Values of label attributes are capped (500 a name)."""
     line = pipeline.current

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from . import guard, pipeline
 from .observe import Observation
@@ -155,12 +155,14 @@ def _closing_class(kind: Any) -> type:
 class Tap:
     """Keeps what the user pulls from a raw response, and reads it once the response is over."""
 
-    def __init__(self, observation: Observation, decode: Callable[[bytes], bytes], *, events: bool) -> None:
+    def __init__(
+        self, observation: Observation, decode: Callable[[bytes], bytes], *, events: bool, readable: bool
+    ) -> None:
         self.observation = observation
         self._decode = decode
         self._events = events
         self._kept: list[bytes] = []
-        self._room = _TAP_LIMIT
+        self._room = _TAP_LIMIT if readable else 0
         if events:
             observation.watch_stream()
         pipeline.still_open.add(observation)
@@ -236,7 +238,7 @@ def server_sent_events(body: str) -> Iterator[Any]:
 
 
 class _SyncTap:
-    def __init__(self, inner: Any, tap: Tap) -> None:
+    def __init__(self, inner: Any, tap: BodyTap) -> None:
         self._inner = inner
         self._tap = tap
 
@@ -268,7 +270,7 @@ class _SyncTap:
 
 
 class _AsyncTap:
-    def __init__(self, inner: Any, tap: Tap) -> None:
+    def __init__(self, inner: Any, tap: BodyTap) -> None:
         self._inner = inner
         self._tap = tap
 
@@ -314,7 +316,27 @@ def tap_response(response: Any, observation: Observation) -> None:
         observation,
         lambda raw: kind(status, headers=headers, content=raw).content,
         events=_is_events(response, observation),
+        readable=not headers.get("content-type", "").startswith(("audio/", "image/", "video/")),
     )
+    tap_body(response, tap)
+
+
+class BodyTap(Protocol):
+    """Is told what is pulled from the body of a response."""
+
+    @property
+    def observation(self) -> Any:
+        """What ends: has ``finished()``, ``failed(error)`` and ``abandoned()``."""
+
+    def pulled(self, data: bytes) -> None:
+        """The user got ``data``."""
+
+    def ended(self, end: Callable[[], None]) -> None:
+        """The body is over, maybe for the second time; ``end`` is one of the three."""
+
+
+def tap_body(response: Any, tap: BodyTap) -> None:
+    """Tells ``tap`` what the user pulls from the unread ``response``, however he does."""
     body = response.stream
     response.stream = _tap_class(type(body))(body, tap)
 

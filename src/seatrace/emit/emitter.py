@@ -289,7 +289,9 @@ def _arrived(carried: Mapping[str, str]) -> Any:
 
 
 def _span_name(call: Call) -> str:
-    subject = call.request_model if call.kind in ("inference", "embeddings", "operation", "cached") else call.name
+    subject = call.request_model if call.kind in ("inference", "embeddings", "operation") else call.name
+    if call.kind == "cached":
+        subject = call.request_model or call.name
     return f"{call.operation} {subject}" if subject else call.operation
 
 

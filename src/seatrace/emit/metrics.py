@@ -46,8 +46,16 @@ FAULT_STAGES = (
     "link a span",
     "carry a context",
     "serve metrics",
+    "ask a budget's rule",
+    "reach a budget's ledger",
     "follow an attempt",
     "look for loops",
+    "look into a cache",
+    "keep an answer",
+    "classify an error",
+    "work on a job",
+    "renew leases",
+    "move jobs that are due",
 )
 """The closed label set of ``seatrace.faults``: these counters start at zero."""
 
@@ -197,7 +205,10 @@ class Metrics:
         own.add(catalogue.AGENT_INFERENCE_CALLS, run.own_model_calls, moment)
         own.add(catalogue.AGENT_TOOL_CALLS, run.own_tool_calls, moment)
         tenant = self._bounded("tenant", call.scope.tenant if call.scope is not None else None)
-        total = self._get(("run", name, tenant), lambda: _present({semconv.AGENT_NAME: name, semconv.TENANT: tenant}))
+        total = self._get(
+            ("run", name, tenant, call.error_type),
+            lambda: _present({semconv.AGENT_NAME: name, semconv.TENANT: tenant, semconv.ERROR_TYPE: call.error_type}),
+        )
         for metric, value in (
             (catalogue.RUN_COST, run.own_cost),
             (catalogue.RUN_INPUT_TOKENS, run.own_input_tokens),

@@ -36,7 +36,7 @@ REGISTRY: tuple[Library, ...] = (
         "openai",
         "openai._base_client",
         "1.66.0",
-        "chat, responses, completions, embeddings, images, audio, moderations, token counts",
+        "chat, responses, completions, embeddings, images, audio, decisions, moderations, token counts",
     ),
     Library(
         "anthropic",

@@ -30,13 +30,17 @@ _ENDPOINTS_LIMIT = 256
 
 
 class Stainless:
-    """Observes one Stainless-generated library: its name, its default provider and its endpoints by path."""
+    """Observes one Stainless-generated library: its name, its default provider, its endpoints by path, and the
+    providers of those of its client classes that are made for a cloud, by their names (each has an ``Async`` twin)."""
 
-    def __init__(self, package: str, provider: str, endpoints: Mapping[str, Shape]) -> None:
+    def __init__(
+        self, package: str, provider: str, endpoints: Mapping[str, Shape], clouds: Mapping[str, str] = {}
+    ) -> None:
         streaming = sys.modules[f"{package}._streaming"]
         self._package = package
         self._provider = provider
         self._endpoints = endpoints
+        self._clouds = clouds
         self._streams = (streaming.Stream, streaming.AsyncStream)
         self._model = sys.modules[f"{package}._models"].BaseModel
         self._servers: dict[int, tuple[Any, str, int | None, str]] = {}
@@ -52,11 +56,11 @@ class Stainless:
         options: Any = args[1] if len(args) > 1 else kwargs.get("options")
         if getattr(options, "method", "").lower() != "post":
             return None
-        shape = self._shape(options.url)
+        shape = self.shape(options.url)
         if shape is None:
             return None
         call = Call(shape.kind, shape.operation, self._package)
-        _, call.server_address, call.server_port, call.provider = self._server(client)
+        _, call.server_address, call.server_port, call.provider = self.server(client)
         body = options.json_data
         if not isinstance(body, Mapping):
             body = {}
@@ -64,6 +68,7 @@ class Stainless:
         if extra:
             body = {**body, **extra}
         shape.request(call, body)
+        call.request = body
         if call.request_model is None:
             call.request_model = _deployment(client, options.url)
         if line.wants_content:
@@ -74,7 +79,8 @@ class Stainless:
             options.post_parser = _before_parsing(observation, options.post_parser)
         return observation
 
-    def _shape(self, url: str) -> Shape | None:
+    def shape(self, url: str) -> Shape | None:
+        """The shape of an endpoint; ``None`` for one that is not observed."""
         shape = self._endpoints.get(url)
         if shape is not None:
             return shape
@@ -84,17 +90,28 @@ class Stainless:
                 return shape
         return None
 
-    def _server(self, client: Any) -> tuple[Any, str, int | None, str]:
+    def server(self, client: Any) -> tuple[Any, str, int | None, str]:
+        """A client's base url, its host and port, and whose they are."""
         url = client.base_url
         known = self._servers.get(id(url))
         if known is None or known[0] is not url:
             host = url.host
             port = url.port or (80 if url.scheme == "http" else 443)
-            known = (url, host, port, provider_of(host, port, url.path, self._provider, custom_providers))
+            cloud = self._cloud(type(client))
+            name = provider_of(host, port, url.path, custom_providers, cloud=cloud, default=self._provider)
+            known = (url, host, port, name)
             if len(self._servers) >= _ENDPOINTS_LIMIT:
                 self._servers.clear()
             self._servers[id(url)] = known
         return known
+
+    def _cloud(self, client: type) -> str | None:
+        for kind in client.__mro__:
+            if kind.__module__.startswith(f"{self._package}.") and (
+                found := self._clouds.get(kind.__name__.removeprefix("Async"))
+            ):
+                return found
+        return None
 
     def _returned(self, observation: Observation, result: Any) -> None:
         if self._model in type(result).__mro__:  # asking a model for what it has not costs an exception inside pydantic
@@ -155,9 +172,16 @@ def error_type(call: Call, error: BaseException) -> str:
     if isinstance(status, int) and status >= 400:
         call.status_code = status
         failed_for_good(call, error)
-    # The library's own exceptions carry code and type themselves, or the body that they were made of.
-    word = error_word(error) or error_word(error.body) if hasattr(error, "body") else None
+    # The library's own exceptions carry code and type themselves, or the body that they were made of, or part of it.
+    word = error_word(error) or error_word(error.body) or _word_sent(error) if hasattr(error, "body") else None
     return word or (str(call.status_code) if call.status_code else type(error).__qualname__)
+
+
+def _word_sent(error: BaseException) -> str | None:
+    try:
+        return error_word(error.response.json())  # type: ignore[attr-defined]
+    except Exception:  # no response, no JSON, or not read by the library: then by nobody
+        return None
 
 
 class _Echo:

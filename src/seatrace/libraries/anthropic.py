@@ -16,8 +16,17 @@ ENDPOINTS: dict[str, Shape] = {
     "/v1/complete": AnthropicMessages("text_completion"),
 }
 
+CLOUDS = {
+    "AnthropicAWS": "aws.bedrock",
+    "AnthropicBedrock": "aws.bedrock",
+    "AnthropicBedrockMantle": "aws.bedrock",
+    "AnthropicFoundry": "azure.ai.inference",
+    "AnthropicGoogleCloud": "gcp.vertex_ai",
+    "AnthropicVertex": "gcp.vertex_ai",
+}
+
 
 def patch(module: ModuleType, patches: Patches) -> None:
     """Observes the loaded ``anthropic._base_client`` and lets its native tracing rest meanwhile."""
-    Stainless("anthropic", "anthropic", ENDPOINTS).patch(module, patches)
+    Stainless("anthropic", "anthropic", ENDPOINTS, CLOUDS).patch(module, patches)
     quiet_native(module, patches)

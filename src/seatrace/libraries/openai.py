@@ -23,12 +23,15 @@ ENDPOINTS: dict[str, Shape] = {
     "/audio/speech": OpenAIPlain("inference", "generate_content", "speech"),
     "/audio/transcriptions": OpenAIPlain("inference", "generate_content", "text"),
     "/audio/translations": OpenAIPlain("inference", "generate_content", "text"),
+    "/decisions": OpenAIPlain("inference", "generate_content", "json"),
     "/moderations": OpenAIPlain("operation", "moderation"),
     "/responses/compact": OpenAIResponses("compact"),
     "/responses/input_tokens": OpenAIPlain("operation", "count_tokens"),
 }
 
+CLOUDS = {"AzureOpenAI": "azure.ai.openai", "BedrockOpenAI": "aws.bedrock"}
+
 
 def patch(module: ModuleType, patches: Patches) -> None:
     """Observes the loaded ``openai._base_client``."""
-    Stainless("openai", "openai", ENDPOINTS).patch(module, patches)
+    Stainless("openai", "openai", ENDPOINTS, CLOUDS).patch(module, patches)

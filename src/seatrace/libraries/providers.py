@@ -12,12 +12,15 @@ _HOSTS = {
     "api.openai.com": "openai",
     "api.anthropic.com": "anthropic",
     "openai.azure.com": "azure.ai.openai",
+    "openai.azure.us": "azure.ai.openai",
+    "openai.azure.cn": "azure.ai.openai",
     "cognitiveservices.azure.com": "azure.ai.openai",
     "services.ai.azure.com": "azure.ai.inference",
     "models.ai.azure.com": "azure.ai.inference",
     "models.inference.ai.azure.com": "azure.ai.inference",
     "models.github.ai": "azure.ai.inference",
     "amazonaws.com": "aws.bedrock",
+    "amazonaws.com.cn": "aws.bedrock",
     "api.aws": "aws.bedrock",
     "generativelanguage.googleapis.com": "gcp.gemini",
     "aiplatform.googleapis.com": "gcp.vertex_ai",
@@ -73,11 +76,14 @@ _OLLAMA_PORT = 11434
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0", "host.docker.internal"})
 
 
-def provider_of(host: str, port: int | None, path: str, default: str, custom: Mapping[str, str]) -> str:
+def provider_of(
+    host: str, port: int | None, path: str, custom: Mapping[str, str], *, cloud: str | None, default: str
+) -> str:
     """The provider behind ``host``.
 
-    ``custom`` (setting ``providers``) maps ``host`` or ``host:port`` to a name and wins. A loopback host that nothing
-    is known about is ``local``; any other unknown host is ``default``, whose protocol it speaks.
+    ``custom`` (setting ``providers``) maps ``host`` or ``host:port`` to a name and wins. Behind a host that nothing is
+    known about, a proxy as a rule, stands the ``cloud`` that the client is made for. Without one a loopback host is
+    ``local``; any other is ``default``, whose protocol it speaks.
     """
     host = host.lower()
     if custom:
@@ -92,7 +98,7 @@ def provider_of(host: str, port: int | None, path: str, default: str, custom: Ma
         named = _HOSTS.get(suffix)
         if named:
             return named
-    if host.endswith("-aiplatform.googleapis.com"):
+    if host.endswith(("-aiplatform.googleapis.com", ".rep.googleapis.com")):
         return "gcp.vertex_ai"
     if port == _OLLAMA_PORT:
         return "ollama"
@@ -100,4 +106,4 @@ def provider_of(host: str, port: int | None, path: str, default: str, custom: Ma
         for server in _SERVERS:
             if label == server or label.startswith(server + "-") or label.endswith("-" + server):
                 return server
-    return "local" if host in _LOOPBACK else default
+    return cloud or ("local" if host in _LOOPBACK else default)

@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import Any, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar, cast, overload
 
 from wrapt import BoundFunctionWrapper, FunctionWrapper
 
@@ -33,7 +33,7 @@ class Observed:
         self._operation = operation
         self._name = name
         self._details = details
-        self._open: list[tuple[Any, Step]] = []
+        self._blocks: Blocks[Step] = Blocks()
 
     def __call__(self, function: _F) -> _F:
         """Decorates ``function``; its name is the default for the call's."""
@@ -51,14 +51,11 @@ class Observed:
         if self._kind == "tool" and self._name is None:
             raise TypeError("with seatrace.tool(...): expected the tool's name, as in seatrace.tool('search')")
         step = Step.begin(lambda: self._call(self._name))
-        self._open.append((_here(), step))
+        self._blocks.push(step)
         return step.__enter__()
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        here, taken = _here(), self._open
-        place = next((at for at in reversed(range(len(taken))) if taken[at][0] == here), -1)
-        step = taken.pop(place)[1]  # the last one, where the block was entered in another task
-        step.__exit__(kind, error, trace)
+        self._blocks.pop().__exit__(kind, error, trace)
 
     async def __aenter__(self) -> Step:
         return self.__enter__()
@@ -75,6 +72,26 @@ class Observed:
         if call.description is None:
             call.description = description
         return call
+
+
+_T = TypeVar("_T")
+
+
+class Blocks(Generic[_T]):
+    """What belongs to the runs of one ``with`` block that are open: in threads, in tasks, within itself."""
+
+    def __init__(self) -> None:
+        self._open: list[tuple[Any, _T]] = []
+
+    def push(self, one: _T) -> None:
+        """A run begins."""
+        self._open.append((_here(), one))
+
+    def pop(self) -> _T:
+        """The latest run of this thread or task ends; of any, where it was entered in another task."""
+        here, taken = _here(), self._open
+        place = next((at for at in reversed(range(len(taken))) if taken[at][0] == here), -1)
+        return taken.pop(place)[1]
 
 
 def _here() -> Any:
@@ -152,7 +169,7 @@ def _made(kind: Kind, operation: str, name: Any, **details: Any) -> Any:
 # --- functions ------------------------------------------------------------------------------------------------------
 
 
-class ObservedMethod(BoundFunctionWrapper):  # type: ignore[type-arg]
+class WrappedMethod(BoundFunctionWrapper):  # type: ignore[type-arg]
     """Copies and pickles as the bound method that it stands for."""
 
     def __copy__(self) -> Any:
@@ -167,11 +184,12 @@ class ObservedMethod(BoundFunctionWrapper):  # type: ignore[type-arg]
         return getattr, (self.__self__, self.__name__)
 
 
-class ObservedFunction(FunctionWrapper):  # type: ignore[type-arg]
-    """Copies and pickles as the function that it stands for: by name where it has one, else with what is inside."""
+class WrappedFunction(FunctionWrapper):  # type: ignore[type-arg]
+    """Copies and pickles as the function that it stands for: by name where it has one, else as ``_self_again`` says."""
 
-    __bound_function_wrapper__ = ObservedMethod
-    _self_observe: Observed
+    __bound_function_wrapper__ = WrappedMethod
+    _self_again: tuple[Any, ...]
+    """A function and its arguments after the wrapped function: what makes the wrapper again."""
 
     def __copy__(self) -> Any:
         return self
@@ -180,14 +198,25 @@ class ObservedFunction(FunctionWrapper):  # type: ignore[type-arg]
         return self
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        function, observe = self.__wrapped__, self._self_observe
+        function = self.__wrapped__
         name = getattr(function, "__qualname__", "")
         found: Any = sys.modules.get(getattr(function, "__module__", None) or "")
         for part in name.split("."):
             found = getattr(found, part, None)
         if found is self or found is None:
             return name
-        return _again, (function, observe._kind, observe._operation, observe._name, observe._details)
+        again, *details = self._self_again
+        return again, (function, *details)
+
+
+class ObservedMethod(WrappedMethod):
+    """A method that is a step."""
+
+
+class ObservedFunction(WrappedFunction):
+    """A function that is a step."""
+
+    __bound_function_wrapper__ = ObservedMethod
 
 
 def _again(function: Any, kind: Kind, operation: str, name: str | None, details: dict[str, Any]) -> Any:
@@ -200,7 +229,7 @@ Watched = Callable[[Any], "Observed | None"]
 def observed(function: Any, observe: Observed, watched: Watched | None = None) -> Any:
     """``function`` observed as ``observe`` says; with ``watched``, where that knows the object whose method it is."""
     name = observe._name or name_of_function(function)
-    drive, names, read = _driver(function), _parameter_names(function), _RESULTS[observe._kind]
+    drive, names, read = driver_of(function), _parameter_names(function), _RESULTS[observe._kind]
     is_method = inspect.isfunction(function)
     described = observe._kind == "tool" and inspect.isroutine(function) and function.__doc__
     description = inspect.cleandoc(function.__doc__).split("\n\n")[0] if described else None
@@ -227,8 +256,7 @@ def observed(function: Any, observe: Observed, watched: Watched | None = None) -
             )
 
         if drive is not None:
-            body = wrapped(*args, **kwargs)
-            return _named(drive(Held(body), start, read), body)
+            return drive_body(drive, wrapped(*args, **kwargs), start, read)
         step = start()
         step.enter()
         try:
@@ -238,19 +266,30 @@ def observed(function: Any, observe: Observed, watched: Watched | None = None) -
             step.end(error)
             raise
         step.leave()
-        follow = _FOLLOWED.get(type(result))
-        if follow is not None:
-            return _named(follow(Held(result, step), start, read), result)
-        if hasattr(result, "add_done_callback"):
-            _follow_future(result, step, read)
-            return result
-        step.result(result, read)
-        step.end()
-        return result
+        return follow_result(result, step, start, read)
 
     made = ObservedFunction(function, wrapper)
-    made._self_observe = observe
+    made._self_again = (_again, observe._kind, observe._operation, observe._name, observe._details)
     return made
+
+
+def drive_body(drive: Any, body: Any, start: Callable[[], Any], read: Any = None) -> Any:
+    """The coroutine or generator ``body``, driven as the step (or what behaves like one) that ``start`` begins."""
+    return _named(drive(Held(body), start, read), body)
+
+
+def follow_result(result: Any, step: Any, start: Callable[[], Any], read: Any = None) -> Any:
+    """Ends ``step`` with what its function returned; or goes on watching that, where it is a body that pauses or a
+    future."""
+    follow = _FOLLOWED.get(type(result))
+    if follow is not None:
+        return _named(follow(Held(result, step), start, read), result)
+    if hasattr(result, "add_done_callback"):
+        _follow_future(result, step, read)
+        return result
+    step.result(result, read)
+    step.end()
+    return result
 
 
 _FOLLOWED: dict[type, Any] = {
@@ -261,7 +300,8 @@ _FOLLOWED: dict[type, Any] = {
 """What a plain function may return instead of a result, and who goes on watching that."""
 
 
-def _driver(function: Any) -> Any:
+def driver_of(function: Any) -> Any:
+    """What runs the bodies that a function makes; ``None`` for a plain function."""
     if inspect.isasyncgenfunction(function):
         return run_async_generator
     if inspect.iscoroutinefunction(function):

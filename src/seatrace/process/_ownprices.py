@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 
+from seatrace.config import read_toml
 from seatrace.errors import ConfigError
 
 from ._ratecard import Prices
@@ -112,14 +111,7 @@ def read_overrides(setting: str, overrides: object) -> Iterator[tuple[str, Model
 
 def read_file(path: str) -> tuple[list[tuple[str, ModelPrice]], dict[str, float]]:
     """The prices and the multipliers by provider of a TOML file."""
-    tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
-    try:
-        with open(path, "rb") as file:
-            content: dict[str, object] = tomllib.load(file)
-    except OSError as error:
-        raise ConfigError(f"price file {path}: expected a readable file, got {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"price file {path}: expected TOML, got {error}") from error
+    content = read_toml("price file", path)
     for table in content:
         if table not in ("models", "providers"):
             raise ConfigError(f"price file {path}: expected only [models.…] and [providers.…], got {table!r}")

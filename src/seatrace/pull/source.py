@@ -10,7 +10,7 @@ from opentelemetry import metrics as otel_metrics
 from opentelemetry.sdk.metrics.export import MetricReader
 
 from seatrace import pull
-from seatrace.core import pipeline
+from seatrace.core import pipeline, signals
 from seatrace.errors import ConfigError
 
 from .families import Family, Gatherer
@@ -83,6 +83,8 @@ class Source:
                 self._reader = ScrapeReader()
                 _attach(provider, consumer, self._reader)
             self._provider = provider
+        if pipeline.current is not None:
+            signals.begin_sources(pipeline.current)
 
     def join(self) -> None:
         """Finds the provider in force, where none is read yet."""

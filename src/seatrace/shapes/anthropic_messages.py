@@ -36,7 +36,7 @@ class AnthropicMessages:
         call.reasoning_level = text(get(config, "effort"))
         if get(config, "format") is not None or get(read("output_format"), "type") is not None:
             call.output_type = "json"
-        call.service_tier = text(read("service_tier"))
+        call.service_tier = "fast" if read("speed") == "fast" else text(read("service_tier"))
 
     def response(self, call: Call, response: Any) -> None:
         """Reads a ``Message``, ``Completion`` or its JSON."""
@@ -129,7 +129,7 @@ class MessagesReader:
     def _extend(self, index: int, delta: Any) -> None:
         block = self._blocks.get(index)
         if block is not None:
-            words = get(delta, "text") or get(delta, "partial_json") or get(delta, "thinking")
+            words = get(delta, "text") or get(delta, "partial_json") or get(delta, "thinking") or get(delta, "content")
             if isinstance(words, str):
                 block["pieces"].append(words)
 
@@ -138,30 +138,40 @@ def _gather(counts: dict[str, Any], usage: Any) -> None:
     """Adds what ``usage`` says to ``counts``; a count of ``None`` says nothing."""
     if usage is None:
         return
-    for name in _COUNTS:
-        count = whole(get(usage, name))
-        if count is not None:
-            counts[name] = count
-    stored = whole(get(get(usage, "cache_creation"), "ephemeral_1h_input_tokens"))
-    if stored is not None:
-        counts["1h"] = stored
+    counts.update(_tokens(usage))
     thought = whole(get(get(usage, "output_tokens_details"), "thinking_tokens"))
     if thought is not None:
         counts["thinking"] = thought
     searches = whole(get(get(usage, "server_tool_use"), "web_search_requests"))
     if searches is not None:
         counts["searches"] = searches
-    if tier := text(get(usage, "service_tier")):
-        counts["tier"] = tier
+    for name in ("service_tier", "speed"):
+        if word := text(get(usage, name)):
+            counts[name] = word
+    compactions = [each for each in sequence(get(usage, "iterations")) if get(each, "type") == "compaction"]
+    if compactions:
+        counts["compactions"] = [_tokens(each) for each in compactions]
+
+
+def _tokens(usage: Any) -> dict[str, int]:
+    tokens = {name: whole(get(usage, name)) for name in _COUNTS}
+    tokens["1h"] = whole(get(get(usage, "cache_creation"), "ephemeral_1h_input_tokens"))
+    return {name: count for name, count in tokens.items() if count is not None}
 
 
 def _settle(call: Call, counts: dict[str, Any]) -> None:
-    """Anthropic's ``input_tokens`` leaves cached ones out; the conventions (and bills) want them in."""
+    """Anthropic's ``input_tokens`` leaves cached ones out; the conventions (and bills) want them in. So they do with
+    the tokens of a compaction, which its counts leave out as well."""
     if not counts:
         return
+    for compaction in counts.get("compactions", ()):
+        call.compacted = True
+        for name, count in compaction.items():
+            counts[name] = counts.get(name, 0) + count
     read, written = counts.get("cache_read_input_tokens"), counts.get("cache_creation_input_tokens")
     sent = [count for count in (counts.get("input_tokens"), read, written) if count is not None]
-    call.response_service_tier = counts.get("tier")
+    fast = counts.get("speed") == "fast"  # priced like a tier, and said beside it
+    call.response_service_tier = "fast" if fast else counts.get("service_tier") or counts.get("speed")
     call.usage = Usage(
         input_tokens=sum(sent) if sent else None,
         output_tokens=counts.get("output_tokens"),
@@ -248,6 +258,8 @@ def part(block: Any) -> dict[str, Any]:
         elif not isinstance(result, str):
             result = None
         return {"type": name, "id": get(block, "tool_use_id"), "response": result}
+    if kind == "compaction":
+        return {"type": "compaction", "content": get(block, "content")}
     if kind in ("image", "document"):
         return _media(kind, get(block, "source"))
     return {"type": "generic", "generic_type": str(kind)}
@@ -258,6 +270,8 @@ def _media(kind: str, source: Any) -> dict[str, Any]:
     if origin == "base64":
         mime = get(source, "media_type")
         return {"type": "blob", "modality": kind, "mime_type": mime, "content": get(source, "data")}
+    if origin == "text":
+        return {"type": "text", "content": get(source, "data")}
     if origin == "url":
         return {"type": "uri", "modality": kind, "uri": get(source, "url")}
     if origin == "file":

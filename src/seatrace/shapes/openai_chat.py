@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from seatrace.core.record import Call, Content, Kind
-from seatrace.core.shape import Wire, finish_reason, get, number, text, whole
+from seatrace.core.shape import Wire, error_word, finish_reason, get, number, text, whole
 
 from ._openai_usage import read_usage
 
@@ -55,9 +55,12 @@ class OpenAIChat:
         call.response_model = text(get(response, "model"))
         call.response_service_tier = text(get(response, "service_tier"))
         call.system_fingerprint = text(get(response, "system_fingerprint"))
-        reasons = [each.finish_reason for each in get(response, "choices") or () if get(each, "finish_reason")]
+        choices = get(response, "choices")
+        reasons = [each.finish_reason for each in choices or () if get(each, "finish_reason")]
         if reasons:
             call.finish_reasons = [finish_reason(reason) for reason in reasons]
+        if not choices and (error := get(response, "error")):  # OpenRouter's failures may have status 200
+            call.error_type = error_word(error) or str(whole(get(error, "code")) or "error")
         read_usage(call, get(response, "usage"))
 
     def reader(self, call: Call, *, content: bool) -> ChatReader:
@@ -86,11 +89,14 @@ class OpenAIChat:
         messages = []
         for choice in get(response, "choices") or ():
             message = get(choice, "message")
-            if message is None:
-                said = {"role": "assistant", "parts": [{"type": "text", "content": get(choice, "text")}]}
-            else:
+            if message is not None:
                 said = chat_message(message)
-            said["finish_reason"] = finish_reason(get(choice, "finish_reason") or "")
+            elif isinstance(words := get(choice, "text"), str):
+                said = {"role": "assistant", "parts": [{"type": "text", "content": words}]}
+            else:
+                continue
+            if reason := get(choice, "finish_reason"):
+                said["finish_reason"] = finish_reason(reason)
             messages.append(said)
         return messages
 
@@ -151,16 +157,16 @@ class ChatReader:
         if delta is None:
             said["text"].append(get(choice, "text") or "")
             return
-        said["text"].append(get(delta, "content") or "")
+        said["text"].append(get(delta, "content") or get(get(delta, "audio"), "transcript") or "")
         said["reasoning"].append(text(get(delta, "reasoning_content")) or text(get(delta, "reasoning")) or "")
         said["refusal"].append(get(delta, "refusal") or "")
         for position, part in enumerate(get(delta, "tool_calls") or ()):
             at = get(part, "index")
             tool = said["tools"].setdefault(position if at is None else at, {"id": None, "name": "", "arguments": []})
-            function = get(part, "function")
+            called = get(part, "function") or get(part, "custom")
             tool["id"] = tool["id"] or get(part, "id")
-            tool["name"] = tool["name"] or get(function, "name") or ""
-            tool["arguments"].append(get(function, "arguments") or "")
+            tool["name"] = tool["name"] or get(called, "name") or ""
+            tool["arguments"].append(get(called, "arguments") or get(called, "input") or "")
 
     def _messages(self) -> list[dict[str, Any]]:
         messages = []
@@ -236,9 +242,18 @@ def chat_part(part: Any) -> dict[str, Any]:
         audio = get(part, "input_audio")
         mime = f"audio/{get(audio, 'format')}"
         return {"type": "blob", "modality": "audio", "mime_type": mime, "content": get(audio, "data")}
-    if kind == "file" and (identifier := get(get(part, "file"), "file_id")):
-        return {"type": "file", "modality": "document", "file_id": identifier}
+    if kind == "file":
+        return file_part("document", get(part, "file"))
     return {"type": "generic", "generic_type": str(kind)}
+
+
+def file_part(kind: str, file: Any) -> dict[str, Any]:
+    """A file that is named, linked or sent along."""
+    if identifier := text(get(file, "file_id")):
+        return {"type": "file", "modality": kind, "file_id": identifier}
+    if url := text(get(file, "file_data")) or text(get(file, "file_url")):
+        return data_part(kind, url)
+    return {"type": "generic", "generic_type": "file"}
 
 
 def chat_message(message: Any) -> dict[str, Any]:
@@ -258,6 +273,8 @@ def chat_message(message: Any) -> dict[str, Any]:
         parts.extend(chat_part(each) for each in sequence(content))
     if refusal := text(get(message, "refusal")):
         parts.append({"type": "text", "content": refusal})
+    if audio := get(message, "audio"):
+        parts.append(_spoken(audio))
     for call in sequence(get(message, "tool_calls")):
         function = get(call, "function") or get(call, "custom")
         arguments = get(function, "arguments")
@@ -270,3 +287,10 @@ def chat_message(message: Any) -> dict[str, Any]:
     if name := text(get(message, "name")):
         said["name"] = name
     return said
+
+
+def _spoken(audio: Any) -> dict[str, Any]:
+    """What was said in an audio answer; a message that is sent back only names it."""
+    if words := text(get(audio, "transcript")):
+        return {"type": "text", "content": words}
+    return {"type": "file", "modality": "audio", "file_id": get(audio, "id")}

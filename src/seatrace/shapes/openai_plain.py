@@ -1,4 +1,4 @@
-"""OpenAI's endpoints with one answer and at most a ``usage``: embeddings, images, audio, moderations, token counts."""
+"""OpenAI's endpoints with one answer and at most a ``usage``: embeddings, images, audio, decisions, moderations …"""
 
 from __future__ import annotations
 

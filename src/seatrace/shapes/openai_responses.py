@@ -9,7 +9,7 @@ from seatrace.core.record import Call, Content, Kind
 from seatrace.core.shape import Wire, finish_reason, get, number, text, whole
 
 from ._openai_usage import read_usage
-from .openai_chat import data_part, sequence, tool_call, tool_definition
+from .openai_chat import data_part, file_part, sequence, tool_call, tool_definition
 
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.done"})
 _STARTS = frozenset({"response.created", "response.in_progress", "response.queued"})
@@ -71,7 +71,7 @@ class OpenAIResponses:
         if "compaction" in kinds:
             call.compacted = True
         read_usage(call, get(response, "usage"))
-        searches = kinds.count("web_search_call")
+        searches = sum(kind == "web_search_call" and _searched(item) for kind, item in zip(kinds, output, strict=True))
         if searches and call.usage is not None:
             call.usage.web_searches = searches
 
@@ -103,6 +103,11 @@ class OpenAIResponses:
         if call.finish_reasons:
             message["finish_reason"] = call.finish_reasons[0]
         return [message]
+
+
+def _searched(item: Any) -> bool:
+    """Of what a web search does, searching is billed; opening a page or looking in it is not."""
+    return get(get(item, "action"), "type") in (None, "search")
 
 
 class ResponsesReader:
@@ -176,7 +181,6 @@ def item_part(part: Any) -> dict[str, Any]:
         return {"type": "text", "content": get(part, "refusal")}
     if kind == "input_image" and isinstance(url := get(part, "image_url"), str):
         return data_part("image", url)
-    if kind in ("input_image", "input_file") and (identifier := get(part, "file_id")):
-        modality = "image" if kind == "input_image" else "document"
-        return {"type": "file", "modality": modality, "file_id": identifier}
+    if kind in ("input_image", "input_file"):
+        return file_part("image" if kind == "input_image" else "document", part)
     return {"type": "generic", "generic_type": str(kind)}

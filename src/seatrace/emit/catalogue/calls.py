@@ -132,7 +132,7 @@ TOOL_DURATION: Final = histogram(
     "seatrace",
 )
 
-_AGENT_RUN = (names.AGENT_NAME, names.TENANT)
+_AGENT_RUN = (names.AGENT_NAME, names.TENANT, names.ERROR_TYPE)
 RUN_COST: Final = histogram(
     "seatrace.agent.run.cost", "USD", USD, _AGENT_RUN, "What a run's own model calls cost, sub-agents' not.", "seatrace"
 )

@@ -165,7 +165,7 @@ STREAM_FLUSHES: Final = counter(
     "seatrace.stream.flushes",
     "{flush}",
     (*_STREAM, names.FLUSH_REASON),
-    "Flushes of a buffer by reason: size, deadline, passthrough, end, error.",
+    "Flushes of a buffer by reason: size, deadline, boundary, passthrough, end, error.",
 )
 
 # --- contexts ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,59 @@
+"""What decides a benchmark: instructions where valgrind is installed, and CPU time as far as it is told from noise.
+
+Instruction counts are the same at every run, whatever else the machine does. CPU time is not: its ratio is given with
+an interval, and a bound is missed only where the whole interval lies above it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+Sample = Sequence[Sequence[float]]
+"""A row a round, all of its figures taken one after the other."""
+
+
+def counts_instructions() -> bool:
+    """Whether valgrind is installed."""
+    return shutil.which("valgrind") is not None
+
+
+def instructions(commands: Sequence[Sequence[str]]) -> list[int]:
+    """The instructions of each ``python COMMAND``, counted by callgrind in a process of its own; as many at once as
+    there are cores."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(_callgrind, commands))
+
+
+def _callgrind(command: Sequence[str]) -> int:
+    ran = subprocess.run(
+        ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", sys.executable, *command],
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = re.search(r"Collected : (\d+)", ran.stderr)
+    if found is None:
+        raise RuntimeError(f"callgrind said nothing of instructions: {ran.stderr[-500:]}")
+    return int(found[1])
+
+
+def interval(sample: Sample, figure: Callable[[Sample], float], *, draws: int = 1000) -> tuple[float, float]:
+    """The 95 % bootstrap interval of ``figure``: its spread over samples drawn from the rounds with replacement."""
+    draw = random.Random(0)
+    found = sorted(figure(draw.choices(sample, k=len(sample))) for _ in range(draws))
+    return found[int(draws * 0.025)], found[int(draws * 0.975)]
+
+
+def ratio_of_added(sample: Sample) -> float:
+    """Of rounds ``(bare, yardstick, ours)``: what ours adds to bare, as a multiple of what the yardstick adds."""
+    yardstick = statistics.median(row[1] - row[0] for row in sample)
+    return statistics.median(row[2] - row[0] for row in sample) / yardstick
