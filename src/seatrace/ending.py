@@ -161,7 +161,7 @@ def _watch_sigterm() -> None:
 
 
 _LOCKING = ("opentelemetry.", "seatrace.", "logging", "threading", "queue", "importlib.")
-_NOT_LOCKING = ("opentelemetry.instrumentation", "seatrace.own", "seatrace.core.step")
+_NOT_LOCKING = ("opentelemetry.instrumentation", "seatrace.own.decorate", "seatrace.own.objects", "seatrace.core.step")
 """These call the program itself, and hold no lock meanwhile."""
 
 

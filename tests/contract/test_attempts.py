@@ -26,7 +26,7 @@ MESSAGE = {
     "id": "msg_1",
     "type": "message",
     "role": "assistant",
-    "model": "claude-opus-4-5",
+    "model": "claude-x",
     "content": [{"type": "text", "text": "ahoy"}],
     "stop_reason": "end_turn",
     "usage": {"input_tokens": 10, "output_tokens": 5},
@@ -83,7 +83,7 @@ OPENAI = Library(
 ANTHROPIC = Library(
     "anthropic",
     "Anthropic",
-    "claude-opus-4-5",
+    "claude-x",
     MESSAGE,
     ANTHROPIC_LIMITS,
     {
@@ -95,7 +95,7 @@ ANTHROPIC = Library(
         ("remaining", "output_tokens"): 8000,
     },
     lambda client: client.messages.create(
-        model="claude-opus-4-5", max_tokens=5, messages=[{"role": "user", "content": "hello"}]
+        model="claude-x", max_tokens=5, messages=[{"role": "user", "content": "hello"}]
     ),
     ("ReadTimeout|APITimeoutError", "ReadError|APIConnectionError"),
 )

@@ -8,7 +8,10 @@ import pytest
 
 import seatrace
 from frozen import collect_little as collect_little
+from model import ask as call_model
+from model import client
 from seatrace import pull
+from seatrace.testing import capture
 
 
 @pytest.fixture(autouse=True)
@@ -16,6 +19,15 @@ def _closed() -> Iterator[None]:
     yield
     pull.close()
     assert not pull.open_servers
+
+
+@pytest.fixture
+def measured() -> Iterator[None]:
+    """One model call, measured after somebody wanted to serve."""
+    seatrace.metrics_wsgi_app()
+    with capture():
+        call_model(client())
+        yield
 
 
 @pytest.fixture

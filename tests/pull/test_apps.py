@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
@@ -15,19 +14,10 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 import seatrace
-from model import ask as call_model
-from model import client
-from seatrace.testing import capture
 
 from .scrape import OPENMETRICS, PROMETHEUS_ASKS, Reply, read, samples
 
-
-@pytest.fixture(autouse=True)
-def _measured() -> Iterator[None]:
-    seatrace.metrics_wsgi_app()  # from now on everything is served that is measured
-    with capture():
-        call_model(client())
-        yield
+pytestmark = pytest.mark.usefixtures("measured")
 
 
 async def _asgi(app: Any, path: str, method: str = "GET", root: str = "", **headers: str) -> Reply:

@@ -5,29 +5,20 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import seatrace
-from model import ask as call_model
-from model import client
 from seatrace.core import guard
 from seatrace.pull import server as server_module
-from seatrace.testing import capture
 
 from .scrape import OPENMETRICS, PROMETHEUS, PROMETHEUS_ASKS, Reply, ask, read, samples
 
 TOKEN = "s3cret"
 
 
-@pytest.fixture(autouse=True)
-def _measured() -> Iterator[None]:
-    seatrace.metrics_wsgi_app()  # from now on everything is served that is measured
-    with capture():
-        call_model(client())
-        yield
+pytestmark = pytest.mark.usefixtures("measured")
 
 
 # --- formats --------------------------------------------------------------------------------------------------------

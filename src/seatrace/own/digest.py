@@ -9,7 +9,7 @@ from typing import Any
 _NODES = 10_000
 """Values within one value that are looked at; one with more is like no other."""
 
-_PLAIN = (str, bytes, int, float, bool, type(None), complex)
+_PLAIN = frozenset((int, float, bool, type(None), complex))
 
 _unlike = count()
 
@@ -22,34 +22,37 @@ def digest(value: Any) -> int:
     """A number that is the same for equal plain values, and for lists, mappings, sets, data classes and pydantic models
     of such; other objects are only like themselves. Runs no code of the value's classes."""
     try:
-        return _Walk().of(value)
+        return _of(value, [_NODES])
     except (_TooMuch, RecursionError):
         return hash(("too much", next(_unlike)))
 
 
-class _Walk:
-    def __init__(self) -> None:
-        self._left = _NODES
+def _of(value: Any, left: list[int]) -> int:
+    kind = type(value)
+    if kind is str or kind is bytes:
+        return hash((kind, value))
+    if kind in _PLAIN:
+        return hash((kind, repr(value)))  # -1 and -2 themselves have the same hash
+    if kind is dict:
+        _count(value, left)
+        return hash((kind, frozenset([(_of(key, left), _of(item, left)) for key, item in value.items()])))
+    if kind is list or kind is tuple:
+        _count(value, left)
+        return hash((kind, *[_of(each, left) for each in value]))
+    if kind is set or kind is frozenset:
+        _count(value, left)
+        return hash((kind, frozenset([_of(each, left) for each in value])))
+    if hasattr(kind, "__dataclass_fields__") or hasattr(kind, "model_fields"):
+        fields = getattr(value, "__dict__", None)
+        if type(fields) is dict:
+            return hash((kind, _of(fields, left)))
+    return hash(("object", _serial(value)))
 
-    def of(self, value: Any) -> int:
-        self._left -= 1
-        if self._left < 0:
-            raise _TooMuch
-        kind = type(value)
-        if kind in _PLAIN:
-            # As text, since -1 and -2 have the same hash; strings and bytes have a good one of their own.
-            return hash((kind.__name__, value if kind in (str, bytes) else repr(value)))
-        if kind in (list, tuple):
-            return hash((kind.__name__, *map(self.of, value)))
-        if kind is dict:
-            return hash(("dict", frozenset((self.of(key), self.of(item)) for key, item in value.items())))
-        if kind in (set, frozenset):
-            return hash(("set", frozenset(map(self.of, value))))
-        if hasattr(kind, "__dataclass_fields__") or hasattr(kind, "model_fields"):
-            fields = getattr(value, "__dict__", None)
-            if type(fields) is dict:
-                return hash((kind.__qualname__, self.of(fields)))
-        return hash(("object", _serial(value)))
+
+def _count(value: Any, left: list[int]) -> None:
+    left[0] -= len(value)
+    if left[0] < 0:
+        raise _TooMuch
 
 
 _known: dict[int, tuple[weakref.ref[Any], int]] = {}
