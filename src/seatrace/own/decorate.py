@@ -156,8 +156,12 @@ class ObservedMethod(BoundFunctionWrapper):  # type: ignore[type-arg]
 class ObservedFunction(FunctionWrapper):  # type: ignore[type-arg]
     """Copies and pickles as the function that it stands for: by name where it has one, else with what is inside."""
 
+    # No annotation in here: the class's would stand before the function's.
     __bound_function_wrapper__ = ObservedMethod
-    _self_observe: Observed
+
+    def __init__(self, function: Any, wrapper: Any, observe: Observed) -> None:
+        super().__init__(function, wrapper)
+        self._self_observe = observe
 
     def __copy__(self) -> Any:
         return self
@@ -234,9 +238,7 @@ def observed(function: Any, observe: Observed, watched: Watched | None = None) -
         step.end()
         return result
 
-    made = ObservedFunction(function, wrapper)
-    made._self_observe = observe
-    return made
+    return ObservedFunction(function, wrapper, observe)
 
 
 _FOLLOWED: dict[type, Any] = {
