@@ -12,10 +12,13 @@ import pickle
 import sys
 import threading
 import time
+import typing
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import anthropic
+import pydantic
 import pytest
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -137,6 +140,19 @@ def test_what_introspection_sees_is_unchanged() -> None:
     assert inspect.ismethod(Boat().sail)
     assert str(inspect.signature(Boat().sail)) == "(to: 'str') -> 'tuple[Boat, str]'"
     assert inspect.iscoroutinefunction(Boat().row)
+    for observed, bare in ((double, double.__wrapped__), (Boat().sail, Boat().sail.__wrapped__)):  # type: ignore[attr-defined]
+        assert observed.__annotations__ == bare.__annotations__
+        assert typing.get_type_hints(observed) == typing.get_type_hints(bare) != {}
+
+
+def test_libraries_that_read_the_types_of_a_tool_find_them(captured: Captured) -> None:
+    checked = pydantic.validate_call(double)
+    assert checked("4") == 8
+    with pytest.raises(pydantic.ValidationError):
+        checked("four")
+    offered = anthropic.beta_tool(double)
+    assert offered.input_schema["properties"]["number"]["type"] == "integer"
+    assert captured.total("gen_ai.execute_tool.duration") > 0
 
 
 @pytest.mark.parametrize("again", [lambda x: pickle.loads(pickle.dumps(x)), copy.copy, copy.deepcopy])

@@ -187,9 +187,13 @@ class WrappedMethod(BoundFunctionWrapper):  # type: ignore[type-arg]
 class WrappedFunction(FunctionWrapper):  # type: ignore[type-arg]
     """Copies and pickles as the function that it stands for: by name where it has one, else as ``_self_again`` says."""
 
+    # No annotation in here: the class's would stand before the function's.
     __bound_function_wrapper__ = WrappedMethod
-    _self_again: tuple[Any, ...]
-    """A function and its arguments after the wrapped function: what makes the wrapper again."""
+
+    def __init__(self, function: Any, wrapper: Any, again: tuple[Any, ...]) -> None:
+        """``again``: a function and its arguments after the wrapped function, which make the wrapper again."""
+        super().__init__(function, wrapper)
+        self._self_again = again
 
     def __copy__(self) -> Any:
         return self
@@ -268,9 +272,8 @@ def observed(function: Any, observe: Observed, watched: Watched | None = None) -
         step.leave()
         return follow_result(result, step, start, read)
 
-    made = ObservedFunction(function, wrapper)
-    made._self_again = (_again, observe._kind, observe._operation, observe._name, observe._details)
-    return made
+    again = (_again, observe._kind, observe._operation, observe._name, observe._details)
+    return ObservedFunction(function, wrapper, again)
 
 
 def drive_body(drive: Any, body: Any, start: Callable[[], Any], read: Any = None) -> Any:

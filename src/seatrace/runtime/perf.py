@@ -311,9 +311,7 @@ class Measurement:
                 raise
             return follow_result(result, timing, start)
 
-        made = WrappedFunction(function, wrapper)
-        made._self_again = (_again, name)
-        return cast(_F, made)
+        return cast(_F, WrappedFunction(function, wrapper, (_again, name)))
 
     def __enter__(self) -> _Timing:
         if self._name is None:
