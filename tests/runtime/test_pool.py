@@ -68,7 +68,7 @@ def agents() -> tuple[list[Agent], Callable[[], Agent]]:
 
 def virtual_pool(factory: Any, **options: Any) -> AgentPool[Any]:
     options.setdefault("random", random.Random(1))
-    return AgentPool(factory, clock=lambda: asyncio.get_running_loop().time(), **options)
+    return AgentPool(factory, clock=asyncio.get_running_loop().time, **options)
 
 
 def now() -> float:
