@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from time import perf_counter_ns
 from typing import Any
+from weakref import WeakSet
 
 import openai
 import pytest
@@ -34,8 +35,9 @@ class Pool:
 
 
 @pytest.fixture(autouse=True)
-def _no_sources() -> None:
-    signals.sources.clear()
+def _no_other_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the process (rate limits, the monitor) register once, and must be there again afterwards."""
+    monkeypatch.setattr(signals, "sources", WeakSet())
 
 
 # --- measurements -------------------------------------------------------------------------------------------------
