@@ -10,8 +10,8 @@ PINS := requirements/ci.txt
 BARE_PINS := requirements/no-deps.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stack lint format types contracts docs docs-check kit prices-check bench matrix pins \
-	environments clean
+.PHONY: help demo test stack lint format types contracts docs docs-check kit prices-check bench matrix frameworks \
+	pins environments clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,11 +61,16 @@ bench: $(DEV)/.ready ## Measure overhead, cold start and memory against their bo
 	@$(DEV)/bin/python -m benchmarks.memory --check
 
 matrix: $(DEV)/.ready ## Run the contract suite against the oldest and newest libraries
-	@$(DEV)/bin/nox
+	@$(DEV)/bin/nox --sessions newest oldest otel
+
+frameworks: $(DEV)/.ready ## Run the tests of the agent frameworks, each in an environment of its own; ARGS="-k langchain"
+	@$(DEV)/bin/nox --sessions frameworks $(ARGS)
 
 pins: $(DEV)/.ready ## Renew the exact versions in requirements/ci.txt
 	@$(DEV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.10 --no-header --no-annotate \
 		--all-extras --group dev pyproject.toml --output-file $(PINS)
+	@for each in requirements/frameworks/*-*.in; do $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
+		--no-header --no-annotate $$each --output-file $${each%.in}.txt || exit; done
 
 environments: $(DEV)/.ready $(DEMO)/.ready
 

@@ -6,6 +6,8 @@ are skipped with a notice.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -51,3 +53,17 @@ def otel(session: nox.Session, sdk: str) -> None:
     """Older OpenTelemetry SDKs: the floor, and the one that some frameworks pin."""
     _install(session, *(f"{package}=={sdk}" for package in _SDK))
     session.run("pytest", *_TESTS, "tests/emit", "tests/pull", *session.posargs)
+
+
+_FRAMEWORKS = sorted(path.stem for path in Path("requirements/frameworks").glob("*.txt"))
+"""``<framework>[+<framework>…]-<newest or oldest>``: the exact versions of one environment."""
+
+
+@nox.session(python="3.11")
+@nox.parametrize("pins", _FRAMEWORKS)
+def frameworks(session: nox.Session, pins: str) -> None:
+    """Agent frameworks, each with its own pins, since theirs clash."""
+    session.install("--requirement", f"requirements/frameworks/{pins}.txt")
+    session.install("--no-deps", "--no-build-isolation", "--editable", ".")
+    folders = (f"tests/frameworks/{name}" for name in pins.rpartition("-")[0].split("+"))
+    session.run("pytest", *folders, *session.posargs)

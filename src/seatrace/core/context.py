@@ -22,6 +22,13 @@ class RunWatch(Protocol):
         """A model or tool call ended and is counted, ``own`` or a sub-agent's."""
 
 
+class Outer(Protocol):
+    """A model call as a framework makes it. What goes out to a model within it is the same call."""
+
+    def taken(self) -> None:
+        """An observed client makes it: it counts there."""
+
+
 @dataclass(slots=True, eq=False)
 class Run:
     """The roll-up of one agent or workflow run.
@@ -106,6 +113,7 @@ EMPTY = Scope()
 _scope: ContextVar[Scope] = ContextVar("seatrace_scope", default=EMPTY)
 _suppressed: ContextVar[bool] = ContextVar("seatrace_suppressed", default=False)
 _observing: ContextVar[Call | None] = ContextVar("seatrace_observing", default=None)
+_outer: ContextVar[Outer | None] = ContextVar("seatrace_outer", default=None)
 
 current_scope = _scope.get
 """The scope in force here."""
@@ -126,6 +134,12 @@ def observing() -> Call | None:
 
 enter_call = _observing.set
 leave_call = _observing.reset
+
+outer_call = _outer.get
+"""The framework's model call that the current code is a part of."""
+
+enter_outer = _outer.set
+leave_outer = _outer.reset
 
 
 def narrowed(**changes: Any) -> Scope:

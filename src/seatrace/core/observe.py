@@ -18,7 +18,7 @@ from .pipeline import Pipeline
 from .record import Call, Content
 from .shape import Shape, StreamReader
 
-_CLOCKS_LIMIT = 50_000
+CLOCKS_LIMIT = 50_000
 """Chunks of one stream whose times are kept; a longer stream's later gaps are not recorded (bounded memory)."""
 
 
@@ -90,7 +90,7 @@ class Observation:
         """A chunk came."""
         clocks = self._clocks
         clocks.append(perf_counter_ns())
-        if len(clocks) > _CLOCKS_LIMIT:
+        if len(clocks) > CLOCKS_LIMIT:
             del clocks[-2]
 
     def _finish(self) -> None:
@@ -108,23 +108,25 @@ class Observation:
             guard.fault("read a response", error)
         if self.reader is None:
             return
-        if self._clocks:
-            self._read_clocks(self._clocks)
+        read_clocks(self.call, self._clocks)
         try:
             self.reader.finish()
         except Exception as error:
             guard.fault("read a stream", error)
 
-    def _read_clocks(self, clocks: list[int]) -> None:
-        self.call.first_chunk_clock = clocks[0]
-        self.call.last_chunk_clock = clocks[-1]
-        known = clocks if len(clocks) < _CLOCKS_LIMIT else clocks[:-1]  # what lies before the last one is not known
-        self.call.gaps = [later - earlier for earlier, later in pairwise(known)]
-
     def _content(self) -> Content:
         if self.call.content is None:
             self.call.content = Content()
         return self.call.content
+
+
+def read_clocks(call: Call, clocks: list[int]) -> None:
+    """Writes the times of a stream's chunks into its call."""
+    if clocks:
+        call.first_chunk_clock = clocks[0]
+        call.last_chunk_clock = clocks[-1]
+        known = clocks if len(clocks) < CLOCKS_LIMIT else clocks[:-1]  # what lies before the last one is not known
+        call.gaps = [later - earlier for earlier, later in pairwise(known)]
 
 
 Begin = Callable[[Pipeline, Any, tuple[Any, ...], dict[str, Any]], "Observation | None"]

@@ -86,22 +86,41 @@ class Pipeline:
         return context.suppressed() or self.emitter.suppressed()
 
     def begin(self, call: Call, *, at: tuple[int, int] | None = None) -> None:
-        """Starts ``call``: clocks, scope, span. ``at``: when it began, since the epoch and on the monotonic clock.
+        """Starts ``call``: clocks, scope, span. ``at``: when it began, since the epoch and on the monotonic clock,
+        where it is told afterwards: no gate is asked then.
 
         Raises:
             Refused: A gate does not let it happen; nothing was started.
         """
         drain()
+        self._belongs(call)
+        if at is None:
+            outer = context.outer_call()
+            if outer is not None and call.kind in ("inference", "embeddings"):
+                outer.taken()
+            if gates:
+                _pass_gates(call)
+        call.request = None
+        call.started, call.started_clock = at or (time_ns(), perf_counter_ns())
+        self.emitter.begin(call)
+
+    def admit(self, call: Call) -> None:
+        """Asks the gates for a call that may be told afterwards; :func:`withdraw` says that it is another one's.
+
+        Raises:
+            Refused: A gate does not let it happen.
+        """
+        if gates:
+            self._belongs(call)
+            _pass_gates(call)
+
+    @staticmethod
+    def _belongs(call: Call) -> None:
         call.scope = scope = context.current_scope()
         if call.agent is None:
             call.agent = scope.agent
         if call.conversation_id is None:
             call.conversation_id = scope.conversation
-        if gates:
-            _pass_gates(call)
-        call.request = None
-        call.started, call.started_clock = at or (time_ns(), perf_counter_ns())
-        self.emitter.begin(call)
 
     def end(self, call: Call) -> None:
         """Ends ``call``; a second end does nothing. Never raises."""
@@ -120,7 +139,7 @@ class Pipeline:
             except Exception as error:
                 guard.fault("notify a listener", error)
         if call.on_end is not None:
-            _tell_gates(call)
+            withdraw(call)
 
     def retried(self, call: Call, reason: str, seconds: float) -> None:
         """The client is about to make another attempt within ``call``, after ``seconds``; ``reason`` is the HTTP status
@@ -193,13 +212,14 @@ def _pass_gates(call: Call) -> None:
         try:
             gate(call)
         except Refused:
-            _tell_gates(call)  # those before this one have reserved something
+            withdraw(call)  # those before this one have reserved something
             raise
         except Exception as error:
             guard.fault("pass a gate", error)
 
 
-def _tell_gates(call: Call) -> None:
+def withdraw(call: Call) -> None:
+    """Tells the gates that let ``call`` pass what became of it: it ended, or it is not made after all."""
     told, call.on_end = call.on_end or (), None
     for tell in told:
         try:

@@ -1,15 +1,12 @@
-"""Running a function, a coroutine, a generator or a block as one call: agents, tools, workflows, retrievers.
+"""One call of the program's own code: agents, tools, workflows, retrievers. ``core/drive.py`` runs functions as one.
 
-Inside, the call's span is the current one and the call's scope is in force. A generator's body gets both only while it
-runs: between two values its consumer sees its own context, so nothing leaks and nothing is detached elsewhere.
+Inside, the call's span is the current one and the call's scope is in force.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import Callable
 from contextvars import ContextVar
-from types import CoroutineType
 from typing import Any
 
 from . import context, guard, pipeline
@@ -25,6 +22,9 @@ Mark = tuple[int, int]
 
 _mark: ContextVar[Mark | None] = ContextVar("seatrace_step", default=None)
 
+_SAID_LIMIT = 1000
+"""Values of a generator that are kept for its content."""
+
 innermost_mark = _mark.get
 """The mark of the step that runs here, ``None`` where that has none."""
 
@@ -32,10 +32,12 @@ innermost_mark = _mark.get
 class Step:
     """One call of the program's own code. Enter and leave it as often as its body pauses; end it once."""
 
-    __slots__ = ("_active", "_line", "_mark", "_scope", "_state", "_tokens", "call")
+    __slots__ = ("_active", "_line", "_mark", "_scope", "_state", "_tokens", "call", "said")
 
     def __init__(self, call: Call, line: Pipeline | None, mark: Mark | None = None) -> None:
         self.call = call
+        self.said: list[Any] | None = None
+        """What a generator has yielded; only where content is wanted."""
         self._line = line
         self._mark = mark
         self._scope: Scope | None = None
@@ -45,16 +47,16 @@ class Step:
 
     @classmethod
     def begin(
-        cls, make: Callable[[], Call], content: Callable[[], Content] = Content, mark: Mark | None = None
+        cls, make: Callable[[], Call | None], content: Callable[[], Content] = Content, mark: Mark | None = None
     ) -> Step:
-        """Starts a step; one that is not observed (switched off, suppressed) does nothing."""
+        """Starts a step; one that is not observed (switched off, suppressed, no call made for it) does nothing."""
         line = pipeline.current
         if line is None:
-            return cls(make(), None)
+            return cls(make() or _nothing(), None)
         try:
             call = make()
-            if line.rests():
-                return cls(call, None)
+            if call is None or line.rests():
+                return cls(call or _nothing(), None)
             outer = context.current_scope()
             if call.kind in ("agent", "workflow"):
                 call.run = run = Run(call.name, outer.run)
@@ -73,7 +75,7 @@ class Step:
             raise
         except Exception as error:
             guard.fault("begin a call", error)
-            return cls(Call("tool", ""), None)
+            return cls(_nothing(), None)
 
     def enter(self) -> None:
         """Puts scope and span in force."""
@@ -123,6 +125,15 @@ class Step:
         if self._line is not None:
             pipeline.abandon(self._line, self.call)
 
+    def yielded(self, value: Any) -> None:
+        """Notes a value of a generator."""
+        if self.call.content is None or self._line is None:
+            return
+        if self.said is None:
+            self.said = []
+        if len(self.said) < _SAID_LIMIT:
+            self.said.append(value)
+
     def result(self, value: Any, read: Result | None) -> None:
         """Shows the result to ``read``, where content is wanted."""
         if read is None or self._line is None or self.call.content is None:
@@ -141,128 +152,6 @@ class Step:
         self.end(error)
 
 
-# --- bodies that pause ------------------------------------------------------------------------------------------------
-#
-# The body is made when the function is called, so that wrong arguments fail there, and begins as a step when it first
-# runs: a coroutine or generator that nobody starts is no call.
-
-Start = Callable[[], Step]
-
-_SAID_LIMIT = 1000
-"""Values of a generator that are kept for its content."""
-
-
-class Held:
-    """The body of a driver. If that is dropped before it ran, a coroutine is closed (one warning of a coroutine that
-    was never awaited is enough) and a step that has begun already ends."""
-
-    __slots__ = ("body", "step")
-
-    def __init__(self, body: Any, step: Step | None = None) -> None:
-        self.body = body
-        self.step = step
-
-    def __del__(self) -> None:
-        if isinstance(self.body, CoroutineType):
-            self.body.close()
-        if self.step is not None:
-            self.step.abandon()
-
-
-async def run_coroutine(held: Held, start: Start, read: Result | None) -> Any:
-    """Awaits a coroutine as a step."""
-    step = held.step or start()
-    step.enter()
-    try:
-        result = await held.body
-    except BaseException as error:
-        step.leave()
-        step.end(error)
-        raise
-    step.leave()
-    step.result(result, read)
-    step.end()
-    return result
-
-
-def run_generator(held: Held, start: Start, read: Result | None) -> Generator[Any, Any, Any]:
-    """Drives a generator as one step, from its first value to its end."""
-    step, body = held.step or start(), held.body
-    said: list[Any] | None = [] if read is not None and step.call.content is not None else None
-    resume, value = body.send, None
-    try:
-        while True:
-            step.enter()
-            try:
-                item = resume(value)
-            except StopIteration as stop:
-                step.leave()
-                step.result(said, read)
-                step.end()
-                return stop.value
-            finally:
-                step.leave()
-            if said is not None and len(said) < _SAID_LIMIT:
-                said.append(item)
-            try:
-                value = yield item
-                resume = body.send
-            except BaseException as error:  # thrown in, or GeneratorExit of a close: the body decides
-                resume, value = body.throw, error
-    except BaseException as error:
-        value = None  # its traceback holds this frame
-        _let_go(error)
-        step.end(error)
-        raise
-
-
-async def run_async_generator(held: Held, start: Start, read: Result | None) -> AsyncGenerator[Any, Any]:
-    """Drives an asynchronous generator as one step."""
-    step, body = held.step or start(), held.body
-    said: list[Any] | None = [] if read is not None and step.call.content is not None else None
-    resume, value = _first_of(body), None
-    try:
-        while True:
-            step.enter()
-            try:
-                item = await resume(value)
-            except StopAsyncIteration:
-                step.leave()
-                step.result(said, read)
-                step.end()
-                return
-            finally:
-                step.leave()
-            if said is not None and len(said) < _SAID_LIMIT:
-                said.append(item)
-            try:
-                value = yield item
-                resume = body.asend
-            except BaseException as error:
-                resume, value = body.athrow, error
-    except BaseException as error:
-        value = None
-        _let_go(error)
-        step.end(error)
-        raise
-
-
-def _let_go(error: BaseException) -> None:
-    """A body that is closed lets go of its streams before its own call ends, so that they still count into it."""
-    if isinstance(error, GeneratorExit):
-        error.__traceback__ = None
-
-
-def _first_of(body: Any) -> Callable[[Any], Any]:
-    """``body.asend`` for the first time, without the event loop's hooks: the loop knows the driver alone, and would
-    else close the body behind its back when it ends."""
-
-    def asend(value: Any) -> Any:
-        hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(None, None)
-        try:
-            return body.asend(value)
-        finally:
-            sys.set_asyncgen_hooks(*hooks)
-
-    return asend
+def _nothing() -> Call:
+    """Stands in the place of a call that is not observed."""
+    return Call("tool", "")

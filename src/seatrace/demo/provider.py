@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
 from types import TracebackType
 
@@ -31,7 +32,7 @@ from starlette.routing import Route
 
 from seatrace.errors import SeatraceError
 
-from .fake_model import Ask, answer, seeded
+from .fake_model import Ask, Reply, answer, seeded
 from .prompt_cache import PromptCache
 from .wire import RequestError, Turn, Wire, chat, embeddings, messages, openai, responses
 
@@ -105,6 +106,7 @@ class FakeProvider:
         seed: Decides answers, token counts and latencies.
         latency: Typical seconds until a model's first token; 0 answers at once.
         schedule: The faults, by number of the request or decided by a function.
+        model: What the model says to each question, in place of :func:`seatrace.demo.fake_model.answer`.
 
     Raises:
         PortTakenError: from ``start``, if another program listens on ``port``.
@@ -117,6 +119,7 @@ class FakeProvider:
         seed: int = 0,
         latency: float = 0.0,
         schedule: Mapping[int, Fault] | Schedule | None = None,
+        model: Callable[[Ask], Reply] | None = None,
     ) -> None:
         self.served: list[Served] = []
         self._port = port
@@ -124,6 +127,7 @@ class FakeProvider:
         self._seed = seed
         self._latency = latency
         self._schedule = _as_function(schedule)
+        self._model = model or partial(answer, seed=seed)
         self._cache = PromptCache()
         self._arrived: Counter[str] = Counter()
         self._server: uvicorn.Server | None = None
@@ -231,7 +235,7 @@ class FakeProvider:
         return Turn(
             body=body,
             ask=ask,
-            reply=answer(ask, self._seed),
+            reply=self._model(ask),
             model=dated(ask.model),
             hit=wire.hit(self._cache, ask),
             created=int(time.time()),

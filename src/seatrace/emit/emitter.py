@@ -22,6 +22,7 @@ from ._bounded import emit, set_attributes
 from ._recorder import Moment
 from .attributes import content_attributes, end_attributes, start_attributes
 from .catalogue import RATE_LIMIT_LIMIT, RATE_LIMIT_REMAINING, RETRIES, RETRY_WAIT, Metric
+from .foreign import stands_for
 from .metrics import Metrics
 
 _KINDS = {
@@ -43,14 +44,18 @@ one, or ``None`` for nothing."""
 class _Live:
     """What the emitter remembers of a call in progress."""
 
-    __slots__ = ("context", "emitted", "span", "start")
+    __slots__ = ("context", "emitted", "measured", "span", "start")
 
-    def __init__(self, span: Any, context: Any, start: dict[str, Any], *, emitted: bool) -> None:
+    def __init__(
+        self, span: Any, context: Any, start: dict[str, Any], *, emitted: bool, measured: bool = False
+    ) -> None:
         self.span = span
         self.context = context
         self.start = start
         self.emitted = emitted
         """Whether the span is ours to end; else it belongs to another instrumentation of the same call."""
+        self.measured = measured
+        """Whether that one records metrics of the same call, too."""
 
 
 class Emitter:
@@ -94,7 +99,11 @@ class Emitter:
             _from_baggage(call, current)
         start = start_attributes(call)
         if self.stands_aside(call):
-            call.span = _Live(get_current_span(current), current, start, emitted=False)
+            call.span = _Live(get_current_span(current), current, start, emitted=False, measured=True)
+            return
+        around = get_current_span(current)
+        if stands_for(around, call):
+            call.span = _Live(around, current, start, emitted=False)
             return
         span = self._tracer.start_span(
             _span_name(call),
@@ -204,7 +213,7 @@ class Emitter:
 
     def _emit(self, call: Call, live: _Live, ended: int) -> None:
         content = self._content(call)
-        self._metrics.record(call, Moment(ended, live.context), beside=not live.emitted)
+        self._metrics.record(call, Moment(ended, live.context), beside=live.measured)
         span = live.span
         recording = span.is_recording()
         describes = self._events and call.kind == "inference" and live.emitted
@@ -236,7 +245,7 @@ class Emitter:
         self, call: Call, live: _Live, attributes: dict[str, Any], content: Content | None, message: str | None
     ) -> None:
         span = live.span
-        set_attributes(span, attributes)
+        set_attributes(span, attributes if live.emitted or live.measured else {**live.start, **attributes})
         if self._content_on_spans and content is not None and live.emitted:
             span.set_attributes(content_attributes(content, structured=False))
         if call.error_type is not None and live.emitted:

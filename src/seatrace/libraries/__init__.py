@@ -25,9 +25,14 @@ class Library:
     target: str
     """The module that gets patched once the program has imported it."""
     oldest: str
-    """The oldest version that the contract suite runs."""
+    """The oldest version that the tests run."""
     observes: str
     """What of it is observed, for the docs."""
+    kind: Literal["client", "framework"] = "client"
+    """A ``client`` calls models; a ``framework`` stands on clients, and has runs, tools and the like."""
+    further: tuple[str, ...] = ()
+    """More modules that are patched when the program imports them. What is missing there is reported, and the rest is
+    observed all the same."""
 
 
 REGISTRY: tuple[Library, ...] = (
@@ -78,7 +83,8 @@ def observe(names: Iterable[str], patched: Callable[[], None]) -> None:
     for library in REGISTRY:
         if library.name in names and library.name not in _patches:
             _patches[library.name] = Patches()
-            after_import(library.target, _hook(library, patched))
+            for target in (library.target, *library.further):
+                after_import(target, _hook(library, target, patched))
 
 
 def restore() -> None:
@@ -86,7 +92,8 @@ def restore() -> None:
     for library in REGISTRY:
         patches = _patches.pop(library.name, None)
         if patches is not None:
-            forget(library.target)
+            for target in (library.target, *library.further):
+                forget(target)
             patches.undo()
     _missing.clear()
 
@@ -96,14 +103,19 @@ def status() -> list[LibraryStatus]:
     return [_status(library) for library in REGISTRY]
 
 
-def _hook(library: Library, patched: Callable[[], None]) -> Callable[[ModuleType], None]:
+def _hook(library: Library, target: str, patched: Callable[[], None]) -> Callable[[ModuleType], None]:
     def hook(module: ModuleType) -> None:
         patches = _patches.get(library.name)
         if patches is None:
             return
+        lost = len(patches.lost)
         try:
             importlib.import_module(f"{__name__}.{library.name}").patch(module, patches)
         except Exception as error:  # an AttributeError, as a rule; a library too new for us is the user's to have
+            if target != library.target:
+                patches.lost.append(f"{target} has no {error}")
+                _warn(library, patches.lost[lost:])
+                return
             patches.undo()
             _missing[library.name] = str(error)
             guard.logger.warning(
@@ -113,17 +125,21 @@ def _hook(library: Library, patched: Callable[[], None]) -> Callable[[ModuleType
                 error,
             )
         else:
-            for lost in patches.lost:
-                version = _version(library.distribution)
-                guard.logger.warning("seatrace observes %s %s, but %s.", library.name, version, lost)
+            _warn(library, patches.lost[lost:])
             patched()
 
     return hook
 
 
+def _warn(library: Library, lost: Iterable[str]) -> None:
+    for each in lost:
+        version = _version(library.distribution)
+        guard.logger.warning("seatrace observes %s %s, but %s.", library.name, version, each)
+
+
 def _status(library: Library) -> LibraryStatus:
     version = _version(library.distribution)
-    if version is None and library.name not in sys.modules and importlib.util.find_spec(library.name) is None:
+    if version is None and library.name not in sys.modules and not installed(library.name):
         return LibraryStatus(library.name, "not installed", None)
     if library.name not in _patches:
         return LibraryStatus(library.name, "switched off", version)
@@ -135,6 +151,14 @@ def _status(library: Library) -> LibraryStatus:
         detail = "another import hook came first: import it earlier"
         return LibraryStatus(library.name, "target missing", version, detail)
     return LibraryStatus(library.name, "observed", version, "; ".join(_patches[library.name].lost))
+
+
+def installed(name: str) -> bool:
+    """Whether the package or module ``name`` can be imported; imports at most the packages around it."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # of the package around it
+        return False
 
 
 def _version(distribution: str) -> str | None:

@@ -13,14 +13,14 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable
-from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Generic, TypeVar, cast, overload
 
 from wrapt import BoundFunctionWrapper, FunctionWrapper
 
 from seatrace.core import pipeline
+from seatrace.core.drive import drive_body, driver_of, follow_result
 from seatrace.core.record import Call, Content, Kind
-from seatrace.core.step import Held, Mark, Step, innermost_mark, run_async_generator, run_coroutine, run_generator
+from seatrace.core.step import Mark, Step, innermost_mark
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -274,69 +274,6 @@ def observed(function: Any, observe: Observed, watched: Watched | None = None) -
 
     again = (_again, observe._kind, observe._operation, observe._name, observe._details)
     return ObservedFunction(function, wrapper, again)
-
-
-def drive_body(drive: Any, body: Any, start: Callable[[], Any], read: Any = None) -> Any:
-    """The coroutine or generator ``body``, driven as the step (or what behaves like one) that ``start`` begins."""
-    return _named(drive(Held(body), start, read), body)
-
-
-def follow_result(result: Any, step: Any, start: Callable[[], Any], read: Any = None) -> Any:
-    """Ends ``step`` with what its function returned; or goes on watching that, where it is a body that pauses or a
-    future."""
-    follow = _FOLLOWED.get(type(result))
-    if follow is not None:
-        return _named(follow(Held(result, step), start, read), result)
-    if hasattr(result, "add_done_callback"):
-        _follow_future(result, step, read)
-        return result
-    step.result(result, read)
-    step.end()
-    return result
-
-
-_FOLLOWED: dict[type, Any] = {
-    CoroutineType: run_coroutine,
-    GeneratorType: run_generator,
-    AsyncGeneratorType: run_async_generator,
-}
-"""What a plain function may return instead of a result, and who goes on watching that."""
-
-
-def driver_of(function: Any) -> Any:
-    """What runs the bodies that a function makes; ``None`` for a plain function."""
-    if inspect.isasyncgenfunction(function):
-        return run_async_generator
-    if inspect.iscoroutinefunction(function):
-        return run_coroutine
-    if inspect.isgeneratorfunction(function):
-        return run_generator
-    return None
-
-
-def _named(driver: Any, body: Any) -> Any:
-    """``driver`` under the name that the program knows: in warnings, tracebacks and ``repr``."""
-    try:
-        driver.__name__, driver.__qualname__ = body.__name__, body.__qualname__
-    except AttributeError:
-        pass
-    return driver
-
-
-def _follow_future(future: Any, step: Step, read: Any) -> None:
-    def done(future: Any) -> None:
-        try:
-            error = future.exception()
-        except BaseException as cancelled:
-            error = cancelled
-        if error is None:
-            step.result(future.result(), read)
-        step.end(error)
-
-    try:
-        future.add_done_callback(done)
-    except Exception:  # not a future after all
-        step.end()
 
 
 def name_of_function(function: Any) -> str:

@@ -9,9 +9,10 @@ from queue import Empty, SimpleQueue
 from typing import Any, Literal, TypeVar, cast, overload
 
 from seatrace.core import signals
+from seatrace.core.drive import drive_body, driver_of, follow_result
 from seatrace.emit import catalogue
 from seatrace.emit import semconv as names
-from seatrace.own.decorate import Blocks, WrappedFunction, drive_body, driver_of, follow_result, name_of_function
+from seatrace.own.decorate import Blocks, WrappedFunction, name_of_function
 
 from ._figures import OUTCOMES, Outcome, Series, Stats, Times, add_time, add_up, outcome_of, stats_of
 from ._forks import new_lock
@@ -258,6 +259,11 @@ class _Timing:
 
     def leave(self) -> None:
         """Nothing is taken back."""
+
+    said = None
+
+    def yielded(self, value: Any) -> None:
+        """Nobody looks at the values of a generator."""
 
     def result(self, value: Any, read: Any) -> None:
         """Nobody looks at the result."""

@@ -1,0 +1,65 @@
+"""A framework's own methods as steps: agents' runs, workflows, tools, retrievals.
+
+Each is tapped at one method through which every use of it goes. The method is replaced by a plain function on its class
+(:mod:`seatrace.core.patch`); what it returns, raises or yields stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from seatrace.core import pipeline
+from seatrace.core.drive import driven
+from seatrace.core.record import Call, Content, Kind
+from seatrace.core.step import Result, Step, innermost_mark
+
+Begin = Callable[..., "Call | None"]
+"""Is given the very arguments of the method, ``self`` first; ``None``: this one is not observed."""
+
+_OPERATIONS: dict[Kind, str] = {
+    "agent": "invoke_agent",
+    "workflow": "invoke_workflow",
+    "tool": "execute_tool",
+    "retrieval": "retrieval",
+}
+
+
+def step(kind: Kind, library: str, name: Any, **details: Any) -> Call:
+    """A call of a framework: agent, workflow, tool or retrieval. Only a ``name`` that is a string is one."""
+    if kind == "tool":
+        details.setdefault("tool_type", "function")
+    return Call(kind, _OPERATIONS[kind], library, name=name if isinstance(name, str) and name else None, **details)
+
+
+def stepped(begin: Begin, *, content: Callable[..., Content] = Content, read: Result | None = None) -> Any:
+    """Makes a replacement for a method, static method, class method or function, which runs as the step that ``begin``
+    makes a call for.
+
+    A method of the same object within it is a part of it (``run_sync`` that calls ``run``) and no step of its own; the
+    same method again is (recursion).
+
+    Args:
+        begin: Makes the call.
+        content: The messages, arguments or query of the call, from the same arguments; asked only where content is
+            captured or loops are looked for.
+        read: Reads what the method returned, of a generator the list of its values, into the call; asked only where
+            content is captured. It sets ``call.content.output_messages``, ``tool_result`` or ``documents``.
+    """
+
+    def make(original: Any) -> Any:
+        if isinstance(original, (staticmethod, classmethod)):
+            return type(original)(make(original.__func__))
+
+        def starter(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Step] | None:
+            if pipeline.current is None:
+                return None
+            mark = (id(args[0]) if args else 0, id(original))
+            around = innermost_mark()
+            if around is not None and around[0] == mark[0] and around[1] != mark[1]:
+                return None
+            return lambda: Step.begin(lambda: begin(*args, **kwargs), lambda: content(*args, **kwargs), mark)
+
+        return driven(original, starter, read)
+
+    return make
