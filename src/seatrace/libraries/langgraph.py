@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 from seatrace.core.patch import Patches
 from seatrace.core.record import Call, Content
 from seatrace.core.step import pauses
-from seatrace.shapes.langchain_messages import message, messages
+from seatrace.shapes.langchain_messages import add_chunk, message, messages
 
 from ._steps import step, stepped
 
@@ -50,19 +51,29 @@ def _asked(graph: Any, input: Any = None, *args: Any, **kwargs: Any) -> Content:
 
 
 def _answered(call: Call, value: Any) -> None:
-    if call.content is not None and (found := _last_message(value)) is not None:
-        call.content.output_messages = [message(found)]
+    said = list(_messages_in(value))
+    last = next((each for each in reversed(said) if each.type in ("ai", "AIMessageChunk")), None)
+    if call.content is None or last is None:
+        return
+    if last.type == "ai":
+        call.content.output_messages = [message(last)]
+        return
+    for each in said:
+        if each.type == last.type and each.id == last.id:
+            add_chunk(call, each)
 
 
-def _last_message(value: Any, depth: int = 0) -> Any:
-    """The last message in a state, in updates, or in what a stream has yielded of these."""
-    if hasattr(value, "tool_call_id") or depth > 4:
-        return None
-    if getattr(value, "type", None) in ("ai", "AIMessageChunk"):
-        return value
-    if isinstance(value, dict):
-        found = _last_message(value.get("messages"), depth + 1)
-        return found if found is not None else _last_message(list(value.values()), depth + 1)
-    if isinstance(value, (list, tuple)):
-        return next((found for each in reversed(value) if (found := _last_message(each, depth + 1)) is not None), None)
-    return None
+def _messages_in(value: Any) -> Iterator[Any]:
+    """Those of a state, of updates, or of what a stream has yielded of these, in order."""
+    if hasattr(value, "response_metadata"):
+        yield value
+    elif isinstance(value, dict):
+        if "messages" in value:
+            yield from _messages_in(value["messages"])
+        else:
+            for each in value.values():
+                if isinstance(each, dict):
+                    yield from _messages_in(each)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _messages_in(each)

@@ -128,8 +128,12 @@ def read_chunk(call: Call, chunk: Any) -> None:
     """One value of a model's stream: a message chunk, or a text."""
     if not isinstance(chunk, str):
         read_message(call, chunk)
-    if call.content is None:
-        return
+    if call.content is not None:
+        add_chunk(call, chunk)
+
+
+def add_chunk(call: Call, chunk: Any) -> None:
+    """Its words go on with the answer."""
     parts = _answer(call)
     content = chunk if isinstance(chunk, str) else get(chunk, "content")
     for part in _parts(content):
