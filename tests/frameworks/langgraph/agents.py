@@ -18,11 +18,15 @@ NEW = int(version("langchain").partition(".")[0]) >= 1
 ASKED = {"messages": [("user", QUESTION)]}
 
 
+def model(**options: Any) -> ChatOpenAI:
+    """A model whose asynchronous client keeps no connection: langchain-openai's own serves all event loops, and fails
+    on the second one."""
+    client = DefaultAsyncHttpxClient(verify=False, headers={"Connection": "close"})
+    return ChatOpenAI(model=MODEL, stream_usage=True, max_retries=0, http_async_client=client, **options)
+
+
 def agent(name: str, prompt: str, tools: list[Any], **options: Any) -> Any:
     """An agent whose tools may fail."""
-    # langchain-openai's own serves all event loops, and fails on the second one
-    client = DefaultAsyncHttpxClient(verify=False)
-    model = ChatOpenAI(model=MODEL, stream_usage=True, max_retries=0, http_async_client=client)
     if NEW:
         from langchain.agents import create_agent
         from langchain.agents.middleware import AgentMiddleware
@@ -40,10 +44,10 @@ def agent(name: str, prompt: str, tools: list[Any], **options: Any) -> Any:
                 except ConnectionError as error:
                     return _told(error, request)
 
-        return create_agent(model, tools, system_prompt=prompt, name=name, middleware=[CarryOn()], **options)
+        return create_agent(model(), tools, system_prompt=prompt, name=name, middleware=[CarryOn()], **options)
     from langgraph.prebuilt import ToolNode, create_react_agent
 
-    return create_react_agent(model, ToolNode(tools, handle_tool_errors=True), prompt=prompt, name=name, **options)
+    return create_react_agent(model(), ToolNode(tools, handle_tool_errors=True), prompt=prompt, name=name, **options)
 
 
 def _told(error: Exception, request: Any) -> ToolMessage:

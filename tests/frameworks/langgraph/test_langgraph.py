@@ -29,7 +29,6 @@ from seatrace.testing import Captured, capture
 pytestmark = [
     pytest.mark.filterwarnings("ignore::langchain_core._api.deprecation.LangChainPendingDeprecationWarning"),
     pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning"),
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # clients that langchain-openai keeps for all loops
 ]
 
 VOYAGE = snapshot("""\
@@ -88,18 +87,17 @@ async def test_events_of_an_agent(provider: FakeProvider, captured: Captured) ->
     assert whole(captured, provider) == VOYAGE
 
 
-@pytest.mark.skipif(not NEW, reason="newer")
-def test_events_of_an_agent_in_the_newest_protocol(provider: FakeProvider, captured: Captured) -> None:
-    run = captain().stream_events(ASKED, version="v3")
-    assert ANSWER in str(run.output["messages"][-1].content)
-    assert whole(captured, provider) == VOYAGE
+if NEW:
 
+    def test_events_of_an_agent_in_the_newest_protocol(provider: FakeProvider, captured: Captured) -> None:
+        run = captain().stream_events(ASKED, version="v3")
+        assert ANSWER in str(run.output["messages"][-1].content)
+        assert whole(captured, provider) == VOYAGE
 
-@pytest.mark.skipif(not NEW, reason="newer")
-async def test_events_of_an_agent_in_the_newest_protocol_async(provider: FakeProvider, captured: Captured) -> None:
-    run = await captain().astream_events(ASKED, version="v3")
-    assert ANSWER in str((await run.output())["messages"][-1].content)
-    assert whole(captured, provider) == VOYAGE
+    async def test_events_of_an_agent_in_the_newest_protocol_async(provider: FakeProvider, captured: Captured) -> None:
+        run = await captain().astream_events(ASKED, version="v3")
+        assert ANSWER in str((await run.output())["messages"][-1].content)
+        assert whole(captured, provider) == VOYAGE
 
 
 def test_batch_of_runs(provider: FakeProvider, captured: Captured) -> None:
@@ -198,10 +196,10 @@ def test_content_is_captured_on_request(provider: FakeProvider) -> None:
         captain().invoke(ASKED)
     spans = {span.name: dict(span.attributes or {}) for span in captured.spans}
     assert {
-        name: {key: value for key, value in told.items() if "call." in key or "messages" in key}
+        name: {key: value for key, value in told.items() if key.endswith(("arguments", "result", "messages"))}
         for name, told in spans.items()
         if "chat" not in name and name != "execute_tool radio"
-    } == snapshot({'execute_tool chart': {'gen_ai.tool.call.id': 'call_3orhSEyMRp7ZxrSqi3p6WsNT', 'gen_ai.tool.call.arguments': '{"port": "The harbour gauge shows a slow rise since the new breakwater was finished."}', 'gen_ai.tool.call.result': 'chart 7 shows The harbour gauge shows a slow rise since the new breakwater was finished.'}, 'execute_tool tide': {'gen_ai.tool.call.id': 'call_qHITq5MVoz5YduIUGTYGD7iJ', 'gen_ai.tool.call.arguments': '{"port": "Pressure matters as well: one hectopascal less lets the water stand about one centimetre higher."}', 'gen_ai.tool.call.result': 'high at noon in Pressure matters as well: one hectopascal less lets the water stand about one centimetre higher.'}, 'invoke_agent pilot': {'gen_ai.input.messages': '[{"role": "user", "parts": [{"type": "text", "content": "Pressure matters as well: one hectopascal less lets the water stand about one centimetre higher."}]}]', 'gen_ai.output.messages': '[{"role": "assistant", "parts": [{"type": "text", "content": "Steer north."}]}]'}, 'execute_tool pilot': {'gen_ai.tool.call.id': 'call_G1VhZE5YngNI5u3DnCEImHGH', 'gen_ai.tool.call.arguments': '{"question": "Pressure matters as well: one hectopascal less lets the water stand about one centimetre higher."}', 'gen_ai.tool.call.result': 'Steer north.'}, 'invoke_agent captain': {'gen_ai.input.messages': '[{"role": "user", "parts": [{"type": "text", "content": "Bring us into port."}]}]', 'gen_ai.output.messages': '[{"role": "assistant", "parts": [{"type": "text", "content": "We are moored."}]}]'}})
+    } == snapshot({'execute_tool chart': {'gen_ai.tool.call.arguments': '{"port": "The harbour gauge shows a slow rise since the new breakwater was finished."}', 'gen_ai.tool.call.result': 'chart 7 shows The harbour gauge shows a slow rise since the new breakwater was finished.'}, 'execute_tool tide': {'gen_ai.tool.call.arguments': '{"port": "Pressure matters as well: one hectopascal less lets the water stand about one centimetre higher."}', 'gen_ai.tool.call.result': 'high at noon in Pressure matters as well: one hectopascal less lets the water stand about one centimetre higher.'}, 'invoke_agent pilot': {'gen_ai.input.messages': '[{"role": "user", "parts": [{"type": "text", "content": "Pressure matters as well: one hectopascal less lets the water stand about one centimetre higher."}]}]', 'gen_ai.output.messages': '[{"role": "assistant", "parts": [{"type": "text", "content": "Steer north."}]}]'}, 'execute_tool pilot': {'gen_ai.tool.call.arguments': '{"question": "Pressure matters as well: one hectopascal less lets the water stand about one centimetre higher."}', 'gen_ai.tool.call.result': 'Steer north.'}, 'invoke_agent captain': {'gen_ai.input.messages': '[{"role": "user", "parts": [{"type": "text", "content": "Bring us into port."}]}]', 'gen_ai.output.messages': '[{"role": "assistant", "parts": [{"type": "text", "content": "We are moored."}]}]'}})
 
 
 @pytest.mark.parametrize("mode", ["updates", "messages"])
