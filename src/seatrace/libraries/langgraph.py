@@ -21,19 +21,24 @@ _FACTORIES = ("langchain.agents.factory", "langgraph.prebuilt.chat_agent_executo
 def patch(module: ModuleType, patches: Patches) -> None:
     """Observes the loaded ``langgraph.pregel``."""
     pauses.add(sys.modules["langgraph.errors"].GraphBubbleUp)
-    graph: Any = module.Pregel  # type: ignore[attr-defined]
+    graph: Any = module.Pregel
     for name in ("invoke", "ainvoke", "stream", "astream"):
         patches.replace(graph, name, stepped(_begin, content=_asked, read=_answered))
 
 
 def _begin(graph: Any, input: Any = None, config: Any = None, *args: Any, **kwargs: Any) -> Call:
-    call = step("agent" if _is_agent(graph) else "workflow", "langgraph", graph.name)
+    call = step("agent" if _is_agent(graph) else "workflow", "langgraph", _name(graph))
     thread = ((config or {}).get("configurable") or {}).get("thread_id")
     if thread is None:
         thread = ((graph.config or {}).get("configurable") or {}).get("thread_id")
     if thread is not None:
         call.conversation_id = str(thread)
     return call
+
+
+def _name(graph: Any) -> Any:
+    """Its own; a workflow of the functional API has none, and is one node with its function's."""
+    return next(iter(graph.nodes)) if graph.name == "LangGraph" and len(graph.nodes) == 1 else graph.name
 
 
 def _is_agent(graph: Any) -> bool:

@@ -1,5 +1,6 @@
 """LangChain's tools, retrievers and models, and its classic agent."""
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 import asyncio
@@ -85,13 +86,58 @@ def told(captured: Captured) -> list[Any]:
 def test_model_without_an_observed_client() -> None:
     with capture(capture_content=True) as captured:
         Parrot().invoke([SystemMessage("Be brief."), HumanMessage(QUESTION)])
-    assert told(captured) == snapshot([('chat parrot-1', 'UNSET', {'gen_ai.operation.name': 'chat', 'gen_ai.provider.name': 'parrot', 'gen_ai.request.model': 'parrot-1', 'gen_ai.request.temperature': 0.5, 'gen_ai.response.id': 'answer-1', 'gen_ai.response.model': 'parrot-1-green', 'gen_ai.response.finish_reasons': ('stop', ), 'gen_ai.usage.input_tokens': 10, 'gen_ai.usage.output_tokens': 4, 'gen_ai.usage.cache_read.input_tokens': 6, 'gen_ai.usage.reasoning.output_tokens': 1, 'gen_ai.input.messages': '[{"role": "user", "parts": [{"type": "text", "content": "Bring us into port."}]}]', 'gen_ai.output.messages': '[{"role": "assistant", "parts": [{"type": "text", "content": "Ahoy there"}, {"type": "tool_call", "id": "call-1", "name": "tide", "arguments": {"port": "Brest"}}]}]', 'gen_ai.system_instructions': '[{"type": "text", "content": "Be brief."}]', 'gen_ai.response.time_to_first_chunk': 0})])
+    assert told(captured) == snapshot(
+        [
+            (
+                "chat parrot-1",
+                "UNSET",
+                {
+                    "gen_ai.operation.name": "chat",
+                    "gen_ai.provider.name": "parrot",
+                    "gen_ai.request.model": "parrot-1",
+                    "gen_ai.request.temperature": 0.5,
+                    "gen_ai.response.id": "answer-1",
+                    "gen_ai.response.model": "parrot-1-green",
+                    "gen_ai.response.finish_reasons": ("stop",),
+                    "gen_ai.usage.input_tokens": 10,
+                    "gen_ai.usage.output_tokens": 4,
+                    "gen_ai.usage.cache_read.input_tokens": 6,
+                    "gen_ai.usage.reasoning.output_tokens": 1,
+                    "gen_ai.input.messages": '[{"role": "user", "parts": [{"type": "text", "content": "Bring us into port."}]}]',
+                    "gen_ai.output.messages": '[{"role": "assistant", "parts": [{"type": "text", "content": "Ahoy there"}, {"type": "tool_call", "id": "call-1", "name": "tide", "arguments": {"port": "Brest"}}]}]',
+                    "gen_ai.system_instructions": '[{"type": "text", "content": "Be brief."}]',
+                    "gen_ai.response.time_to_first_chunk": 0,
+                },
+            )
+        ]
+    )
 
 
 def test_stream_of_a_model_without_an_observed_client() -> None:
     with capture(capture_content=True) as captured:
         assert [each.content for each in Parrot().stream(QUESTION)][:2] == ["Ahoy", " there"]
-    assert told(captured) == snapshot([('chat parrot-1', 'UNSET', {'gen_ai.operation.name': 'chat', 'gen_ai.provider.name': 'parrot', 'gen_ai.request.model': 'parrot-1', 'gen_ai.request.stream': True, 'gen_ai.request.temperature': 0.5, 'gen_ai.response.model': 'parrot-1-green', 'gen_ai.response.finish_reasons': ('stop', ), 'gen_ai.response.time_to_first_chunk': 0, 'gen_ai.usage.input_tokens': 10, 'gen_ai.usage.output_tokens': 4, 'gen_ai.input.messages': '[{"role": "user", "parts": [{"type": "text", "content": "Bring us into port."}]}]', 'gen_ai.output.messages': '[{"role": "assistant", "parts": [{"type": "text", "content": "Ahoy there"}]}]'})])
+    assert told(captured) == snapshot(
+        [
+            (
+                "chat parrot-1",
+                "UNSET",
+                {
+                    "gen_ai.operation.name": "chat",
+                    "gen_ai.provider.name": "parrot",
+                    "gen_ai.request.model": "parrot-1",
+                    "gen_ai.request.stream": True,
+                    "gen_ai.request.temperature": 0.5,
+                    "gen_ai.response.model": "parrot-1-green",
+                    "gen_ai.response.finish_reasons": ("stop",),
+                    "gen_ai.response.time_to_first_chunk": 0,
+                    "gen_ai.usage.input_tokens": 10,
+                    "gen_ai.usage.output_tokens": 4,
+                    "gen_ai.input.messages": '[{"role": "user", "parts": [{"type": "text", "content": "Bring us into port."}]}]',
+                    "gen_ai.output.messages": '[{"role": "assistant", "parts": [{"type": "text", "content": "Ahoy there"}]}]',
+                },
+            )
+        ]
+    )
 
 
 async def test_model_counts_once_however_it_is_called(captured: Captured) -> None:
@@ -115,13 +161,51 @@ if hasattr(BaseChatModel, "_iter_v2_events"):
             assert Parrot().stream_events(QUESTION, version="v3").output.text == "Ahoy there"
             await (await Parrot().astream_events(QUESTION, version="v3")).output
         first, second = told(captured)
-        assert first == second == snapshot(('chat parrot-1', 'UNSET', {'gen_ai.operation.name': 'chat', 'gen_ai.provider.name': 'parrot', 'gen_ai.request.model': 'parrot-1', 'gen_ai.request.stream': True, 'gen_ai.request.temperature': 0.5, 'gen_ai.response.model': 'parrot-1-green', 'gen_ai.response.finish_reasons': ('stop', ), 'gen_ai.response.time_to_first_chunk': 0, 'gen_ai.usage.input_tokens': 10, 'gen_ai.usage.output_tokens': 4, 'gen_ai.input.messages': '[{"role": "user", "parts": [{"type": "text", "content": "Bring us into port."}]}]', 'gen_ai.output.messages': '[{"role": "assistant", "parts": [{"type": "text", "content": "Ahoy there"}]}]'}))
+        assert (
+            first
+            == second
+            == snapshot(
+                (
+                    "chat parrot-1",
+                    "UNSET",
+                    {
+                        "gen_ai.operation.name": "chat",
+                        "gen_ai.provider.name": "parrot",
+                        "gen_ai.request.model": "parrot-1",
+                        "gen_ai.request.stream": True,
+                        "gen_ai.request.temperature": 0.5,
+                        "gen_ai.response.model": "parrot-1-green",
+                        "gen_ai.response.finish_reasons": ("stop",),
+                        "gen_ai.response.time_to_first_chunk": 0,
+                        "gen_ai.usage.input_tokens": 10,
+                        "gen_ai.usage.output_tokens": 4,
+                        "gen_ai.input.messages": '[{"role": "user", "parts": [{"type": "text", "content": "Bring us into port."}]}]',
+                        "gen_ai.output.messages": '[{"role": "assistant", "parts": [{"type": "text", "content": "Ahoy there"}]}]',
+                    },
+                )
+            )
+        )
 
 
 def test_failure_of_a_model(captured: Captured) -> None:
     with pytest.raises(TimeoutError):
         Parrot().invoke("storm")
-    assert told(captured) == snapshot([('chat parrot-1', 'ERROR', {'gen_ai.operation.name': 'chat', 'gen_ai.provider.name': 'parrot', 'gen_ai.request.model': 'parrot-1', 'gen_ai.request.temperature': 0.5, 'error.type': 'TimeoutError', 'gen_ai.response.time_to_first_chunk': 0})])
+    assert told(captured) == snapshot(
+        [
+            (
+                "chat parrot-1",
+                "ERROR",
+                {
+                    "gen_ai.operation.name": "chat",
+                    "gen_ai.provider.name": "parrot",
+                    "gen_ai.request.model": "parrot-1",
+                    "gen_ai.request.temperature": 0.5,
+                    "error.type": "TimeoutError",
+                    "gen_ai.response.time_to_first_chunk": 0,
+                },
+            )
+        ]
+    )
 
 
 def test_answer_out_of_the_cache_is_no_call(provider: FakeProvider, captured: Captured) -> None:
@@ -139,7 +223,7 @@ text_completion\
 def test_left_stream_of_a_model(captured: Captured) -> None:
     for _ in FakeListChatModel(responses=["Ahoy"]).stream(QUESTION):
         break
-    assert tree(captured.spans) == snapshot('chat')
+    assert tree(captured.spans) == snapshot("chat")
 
 
 async def test_observed_client_counts_alone(provider: FakeProvider, captured: Captured) -> None:
@@ -235,14 +319,29 @@ def test_retriever() -> None:
         assert [each.page_content for each in retriever.invoke("reef")] == ["Mind the reef."]
         asyncio.run(retriever.ainvoke("reef"))
     first, second = told(captured)
-    assert first == second == snapshot(('retrieval Shelf', 'UNSET', {'gen_ai.operation.name': 'retrieval', 'gen_ai.data_source.id': 'Shelf', 'gen_ai.retrieval.top_k': 2, 'gen_ai.retrieval.query.text': 'reef', 'gen_ai.retrieval.documents': '[{"id": "note-1", "content": "Mind the reef.", "metadata": {"page": 7}}]', 'gen_ai.response.time_to_first_chunk': 0}))
+    assert (
+        first
+        == second
+        == snapshot(
+            (
+                "retrieval Shelf",
+                "UNSET",
+                {
+                    "gen_ai.operation.name": "retrieval",
+                    "gen_ai.data_source.id": "Shelf",
+                    "gen_ai.retrieval.top_k": 2,
+                    "gen_ai.retrieval.query.text": "reef",
+                    "gen_ai.retrieval.documents": '[{"id": "note-1", "content": "Mind the reef.", "metadata": {"page": 7}}]',
+                    "gen_ai.response.time_to_first_chunk": 0,
+                },
+            )
+        )
+    )
 
 
 # --- the classic agent ------------------------------------------------------------------------------------------------
 
-_CLASSIC = next(
-    (each for each in ("langchain_classic", "langchain") if installed(f"{each}.agents.agent")), None
-)
+_CLASSIC = next((each for each in ("langchain_classic", "langchain") if installed(f"{each}.agents.agent")), None)
 
 if _CLASSIC:
 

@@ -1,5 +1,6 @@
 """LangGraph's graphs, and the agents that stand on them."""
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 import asyncio
@@ -44,7 +45,6 @@ invoke_agent captain agent.name='captain' response.finish_reasons=('stop',) seat
       chat gpt-4o-mini
   chat gpt-4o-mini\
 """)
-
 
 
 def thread(name: str) -> Any:
@@ -147,7 +147,9 @@ def test_exception_is_the_same(captured: Captured) -> None:
     with pytest.raises(KeyError) as raised:
         graph.invoke(ASKED)
     assert raised.value is trouble
-    assert tree(captured.spans) == snapshot("invoke_workflow voyage ERROR error.type='KeyError' agent.name='voyage' seatrace.run.model_calls=0 seatrace.run.steps=0 seatrace.run.tool_calls=0")
+    assert tree(captured.spans) == snapshot(
+        "invoke_workflow voyage ERROR error.type='KeyError' agent.name='voyage' seatrace.run.model_calls=0 seatrace.run.steps=0 seatrace.run.tool_calls=0"
+    )
 
 
 def test_same_objects_after_uninstrument() -> None:
@@ -199,7 +201,30 @@ def test_content_is_captured_on_request(provider: FakeProvider) -> None:
         name: {key: value for key, value in told.items() if key.endswith(("arguments", "result", "messages"))}
         for name, told in spans.items()
         if "chat" not in name and name != "execute_tool radio"
-    } == snapshot({'execute_tool chart': {'gen_ai.tool.call.arguments': '{"port": "The harbour gauge shows a slow rise since the new breakwater was finished."}', 'gen_ai.tool.call.result': 'chart 7 shows The harbour gauge shows a slow rise since the new breakwater was finished.'}, 'execute_tool tide': {'gen_ai.tool.call.arguments': '{"port": "Pressure matters as well: one hectopascal less lets the water stand about one centimetre higher."}', 'gen_ai.tool.call.result': 'high at noon in Pressure matters as well: one hectopascal less lets the water stand about one centimetre higher.'}, 'invoke_agent pilot': {'gen_ai.input.messages': '[{"role": "user", "parts": [{"type": "text", "content": "Pressure matters as well: one hectopascal less lets the water stand about one centimetre higher."}]}]', 'gen_ai.output.messages': '[{"role": "assistant", "parts": [{"type": "text", "content": "Steer north."}]}]'}, 'execute_tool pilot': {'gen_ai.tool.call.arguments': '{"question": "Pressure matters as well: one hectopascal less lets the water stand about one centimetre higher."}', 'gen_ai.tool.call.result': 'Steer north.'}, 'invoke_agent captain': {'gen_ai.input.messages': '[{"role": "user", "parts": [{"type": "text", "content": "Bring us into port."}]}]', 'gen_ai.output.messages': '[{"role": "assistant", "parts": [{"type": "text", "content": "We are moored."}]}]'}})
+    } == snapshot(
+        {
+            "execute_tool chart": {
+                "gen_ai.tool.call.arguments": '{"port": "The harbour gauge shows a slow rise since the new breakwater was finished."}',
+                "gen_ai.tool.call.result": "chart 7 shows The harbour gauge shows a slow rise since the new breakwater was finished.",
+            },
+            "execute_tool tide": {
+                "gen_ai.tool.call.arguments": '{"port": "Pressure matters as well: one hectopascal less lets the water stand about one centimetre higher."}',
+                "gen_ai.tool.call.result": "high at noon in Pressure matters as well: one hectopascal less lets the water stand about one centimetre higher.",
+            },
+            "invoke_agent pilot": {
+                "gen_ai.input.messages": '[{"role": "user", "parts": [{"type": "text", "content": "Pressure matters as well: one hectopascal less lets the water stand about one centimetre higher."}]}]',
+                "gen_ai.output.messages": '[{"role": "assistant", "parts": [{"type": "text", "content": "Steer north."}]}]',
+            },
+            "execute_tool pilot": {
+                "gen_ai.tool.call.arguments": '{"question": "Pressure matters as well: one hectopascal less lets the water stand about one centimetre higher."}',
+                "gen_ai.tool.call.result": "Steer north.",
+            },
+            "invoke_agent captain": {
+                "gen_ai.input.messages": '[{"role": "user", "parts": [{"type": "text", "content": "Bring us into port."}]}]',
+                "gen_ai.output.messages": '[{"role": "assistant", "parts": [{"type": "text", "content": "We are moored."}]}]',
+            },
+        }
+    )
 
 
 @pytest.mark.parametrize("mode", ["updates", "messages"])
@@ -340,6 +365,6 @@ def test_functional_workflow(captured: Captured) -> None:
 
     assert crossing.invoke("Brest") == "moored"
     assert tree(captured.spans) == snapshot("""\
-invoke_workflow LangGraph agent.name='LangGraph' seatrace.run.model_calls=1 seatrace.run.steps=1 seatrace.run.tool_calls=0
+invoke_workflow crossing agent.name='crossing' seatrace.run.model_calls=1 seatrace.run.steps=1 seatrace.run.tool_calls=0
   chat\
 """)
