@@ -14,6 +14,8 @@ _ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "fu
 _CALLS = ("tool_use", "tool_call", "tool_call_chunk", "function_call")
 """Content blocks that ``tool_calls`` repeats."""
 
+_REASONS = ("finish_reason", "stop_reason", "stopReason", "done_reason")
+
 
 def message(given: Any) -> dict[str, Any]:
     """A message, or what LangChain takes for one: a text, ``(role, text)``, a dict."""
@@ -63,36 +65,37 @@ def _part(block: Any) -> dict[str, Any]:
 
 def read_message(call: Call, said: Any) -> None:
     """Usage, model, id and finish reason of a model's message; of a stream's chunk, what it adds."""
-    usage = get(said, "usage_metadata")
+    usage = getattr(said, "usage_metadata", None)
     if usage:
         add_usage(call, usage)
-    read_metadata(call, get(said, "response_metadata"))
+    read_metadata(call, getattr(said, "response_metadata", None))
 
 
 def read_metadata(call: Call, about: Any) -> None:
     """What a provider told of its answer."""
-    call.response_id = text(get(about, "id")) or call.response_id
-    call.response_model = text(get(about, "model_name")) or text(get(about, "model")) or call.response_model
-    for key in ("finish_reason", "stop_reason", "stopReason", "done_reason"):
-        if reason := text(get(about, key)):
+    if not about or not isinstance(about, dict):
+        return
+    call.response_id = text(about.get("id")) or call.response_id
+    call.response_model = text(about.get("model_name")) or text(about.get("model")) or call.response_model
+    for key in _REASONS:
+        if reason := text(about.get(key)):
             call.finish_reasons = [reason]
 
 
-def add_usage(call: Call, given: Any) -> None:
+def add_usage(call: Call, given: dict[str, Any]) -> None:
     """LangChain's ``UsageMetadata``, its totals with all that is in its details. The chunks of a stream carry shares of
     it."""
-    inputs, outputs = get(given, "input_token_details"), get(given, "output_token_details")
-    known = call.usage or Usage()
-    call.usage = Usage(
-        input_tokens=_plus(known.input_tokens, get(given, "input_tokens")),
-        output_tokens=_plus(known.output_tokens, get(given, "output_tokens")),
-        cache_read=_plus(known.cache_read, get(inputs, "cache_read")),
-        cache_write=_plus(known.cache_write, get(inputs, "cache_creation")),
-        cache_write_1h=_plus(known.cache_write_1h, get(inputs, "ephemeral_1h_input_tokens")),
-        reasoning=_plus(known.reasoning, get(outputs, "reasoning")),
-        audio_input=_plus(known.audio_input, get(inputs, "audio")),
-        audio_output=_plus(known.audio_output, get(outputs, "audio")),
-    )
+    usage = call.usage = call.usage or Usage()
+    usage.input_tokens = _plus(usage.input_tokens, given.get("input_tokens"))
+    usage.output_tokens = _plus(usage.output_tokens, given.get("output_tokens"))
+    if inputs := given.get("input_token_details"):
+        usage.cache_read = _plus(usage.cache_read, inputs.get("cache_read"))
+        usage.cache_write = _plus(usage.cache_write, inputs.get("cache_creation"))
+        usage.cache_write_1h = _plus(usage.cache_write_1h, inputs.get("ephemeral_1h_input_tokens"))
+        usage.audio_input = _plus(usage.audio_input, inputs.get("audio"))
+    if outputs := given.get("output_token_details"):
+        usage.reasoning = _plus(usage.reasoning, outputs.get("reasoning"))
+        usage.audio_output = _plus(usage.audio_output, outputs.get("audio"))
 
 
 def _plus(known: int | None, more: Any) -> int | None:
@@ -105,23 +108,20 @@ def read_result(call: Call, result: Any) -> None:
     told = get(result, "llm_output")
     if counted := get(told, "token_usage"):
         call.usage = Usage(_plus(None, get(counted, "prompt_tokens")), _plus(None, get(counted, "completion_tokens")))
-    if answers and get(get(answers[0], "message"), "usage_metadata"):
-        call.usage = None  # the same in LangChain's own words, and complete
+    read_metadata(call, told)
     reasons: list[str] = []
-    for answer in answers:
+    for number, answer in enumerate(answers):
         call.finish_reasons = None
-        read_metadata(call, get(answer, "generation_info"))
-        (read_message if answer is answers[0] else _read_further)(call, get(answer, "message"))
+        said = getattr(answer, "message", None)
+        read_metadata(call, getattr(answer, "generation_info", None))
+        read_metadata(call, getattr(said, "response_metadata", None))
+        if number == 0 and (usage := getattr(said, "usage_metadata", None)):
+            call.usage = None  # the same in LangChain's own words, and complete
+            add_usage(call, usage)
         reasons.extend(call.finish_reasons or ())
     call.finish_reasons = reasons or None
-    read_metadata(call, {**told, "finish_reason": None} if isinstance(told, dict) else None)
     if call.content is not None:
         call.content.output_messages = [message(get(each, "message") or _spoken(get(each, "text"))) for each in answers]
-
-
-def _read_further(call: Call, said: Any) -> None:
-    """A further answer of the same call: its usage is the call's, which the first one told."""
-    read_metadata(call, get(said, "response_metadata"))
 
 
 def read_chunk(call: Call, chunk: Any) -> None:
