@@ -54,7 +54,7 @@ REGISTRY: tuple[Library, ...] = (
         "langchain",
         "langchain-core",
         "langchain_core.language_models.chat_models",
-        "0.3.86",
+        "0.3.74",
         "tools, retrievers, AgentExecutor, models whose client is not observed",
         "framework",
         (

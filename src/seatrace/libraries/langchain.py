@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from seatrace.core import context
 from seatrace.core.patch import Patches
@@ -112,10 +113,29 @@ def _tool(tool: Any, *args: Any, tool_call_id: Any = None, **kwargs: Any) -> Cal
     return step("tool", LIBRARY, tool.name, tool_call_id=tool_call_id, description=description)
 
 
-def _arguments(tool: Any, tool_input: Any, *args: Any, **kwargs: Any) -> Content:
-    if isinstance(tool_input, dict) and hasattr(tool, "_filter_injected_args"):
-        tool_input = tool._filter_injected_args(tool_input)  # state and the like are the framework's, not the model's
-    return Content(tool_arguments=tool_input)
+def _arguments(injected: type) -> Callable[..., Content]:
+    """Those that the model gives; state, stores and the like are put in by the framework, ``injected`` marks them."""
+    known: WeakKeyDictionary[type, frozenset[str]] = WeakKeyDictionary()
+
+    def marked(schema: Any) -> frozenset[str]:
+        found = known.get(schema)
+        if found is None:
+            fields = getattr(schema, "model_fields", {}).items()
+            found = known[schema] = frozenset(name for name, field in fields if any(map(marks, field.metadata)))
+        return found
+
+    def marks(note: Any) -> bool:
+        return issubclass(note if isinstance(note, type) else type(note), injected)
+
+    def arguments(tool: Any, tool_input: Any, *args: Any, **kwargs: Any) -> Content:
+        if isinstance(tool_input, dict):
+            left_out = {*getattr(tool, "_injected_args_keys", ())}
+            if isinstance(tool.args_schema, type):
+                left_out |= marked(tool.args_schema)
+            tool_input = {name: value for name, value in tool_input.items() if name not in left_out}
+        return Content(tool_arguments=tool_input)
+
+    return arguments
 
 
 def _tool_result(call: Call, value: Any) -> None:
@@ -124,8 +144,9 @@ def _tool_result(call: Call, value: Any) -> None:
 
 
 def _patch_tools(module: Any, patches: Patches) -> None:
+    arguments = _arguments(module.InjectedToolArg)
     for name in ("run", "arun"):
-        patches.replace(module.BaseTool, name, stepped(_tool, content=_arguments, read=_tool_result))
+        patches.replace(module.BaseTool, name, stepped(_tool, content=arguments, read=_tool_result))
     for name in ("_handle_tool_error", "_handle_validation_error"):
         patches.replace(module, name, _told)
 

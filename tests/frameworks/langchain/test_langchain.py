@@ -24,6 +24,7 @@ from langchain_core.vectorstores import VectorStore
 import seatrace
 from frameworks.crew import CAPTAIN, QUESTION, chart, tide, totals, tree
 from frameworks.langgraph.agents import model
+from frozen import collect_little as collect_little
 from seatrace.demo.provider import FakeProvider
 from seatrace.libraries import installed
 from seatrace.testing import Captured, capture

@@ -8,15 +8,17 @@ import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from inline_snapshot import snapshot
 from langchain_core.language_models import FakeListChatModel
+from langchain_core.messages import AIMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint
 from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import InjectedState, ToolNode
 from langgraph.pregel import Pregel
 from langgraph.types import Command, interrupt
 from opentelemetry.trace import get_current_span
@@ -24,6 +26,7 @@ from typing_extensions import TypedDict
 
 from frameworks.crew import ANSWER, CAPTAIN, QUESTION, totals, tree
 from frameworks.langgraph.agents import ASKED, NEW, agent, captain
+from frozen import collect_little as collect_little
 from seatrace.demo.provider import FakeProvider
 from seatrace.testing import Captured, capture
 
@@ -243,6 +246,22 @@ def test_no_content_without_request(provider: FakeProvider, captured: Captured) 
     assert QUESTION not in told
     assert ANSWER not in told
     assert "high at noon" not in told
+
+
+@tool
+def look(port: str, state: Annotated[Any, InjectedState]) -> str:
+    """Looks out."""
+    return f"{port} in sight"
+
+
+def test_what_the_framework_puts_in_is_no_argument() -> None:
+    called = AIMessage("", tool_calls=[{"name": "look", "args": {"port": "Brest"}, "id": "call-1"}])
+    graph = StateGraph(MessagesState).add_node("tools", ToolNode([look])).add_edge(START, "tools").compile()
+    with capture(capture_content=True) as captured:
+        graph.invoke({"messages": [called]})
+    (told,) = [dict(span.attributes or {}) for span in captured.spans if span.name == "execute_tool look"]
+    assert told["gen_ai.tool.call.arguments"] == '{"port": "Brest"}'
+    assert told["gen_ai.tool.call.result"] == "Brest in sight"
 
 
 # --- whose run ----------------------------------------------------------------------------------------------------------
