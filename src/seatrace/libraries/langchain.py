@@ -5,21 +5,19 @@ Methods are patched, not callbacks added: handlers are visible to the program, a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from seatrace.core import context
 from seatrace.core.patch import Patches
 from seatrace.core.record import Call, Content
 from seatrace.core.step import handled
-from seatrace.shapes.langchain_messages import messages, read_chunk, read_event, read_result
+from seatrace.shapes.langchain_messages import messages
 
-from ._models import model_call
+from ._langchain_models import patch_chat_models, patch_completion_models
 from ._steps import step, stepped
-
-LIBRARY = "langchain"
 
 
 def patch(module: ModuleType, patches: Patches) -> None:
@@ -27,90 +25,12 @@ def patch(module: ModuleType, patches: Patches) -> None:
     _PATCHES[module.__name__](module, patches)
 
 
-# --- models ---------------------------------------------------------------------------------------------------------
-
-_PROVIDERS = {
-    "amazon_bedrock": "aws.bedrock",
-    "azure": "azure.ai.openai",
-    "azure_ai": "azure.ai.inference",
-    "google_genai": "gcp.gemini",
-    "google_vertexai": "gcp.vertex_ai",
-    "ibm": "ibm.watsonx.ai",
-    "mistral": "mistral_ai",
-    "mistralai": "mistral_ai",
-    "watsonx": "ibm.watsonx.ai",
-    "xai": "x_ai",
-}
-"""The conventions' names for those of LangChain."""
-
-_OURS = ("run_manager", "run_managers", "new_arg_supported", "stop", "stream", "config")
-
-
-def _model(operation: str) -> Callable[..., Call]:
-    def begin(model: Any, given: Any, *args: Any, **kwargs: Any) -> Call:
-        asked = {name: value for name, value in kwargs.items() if name not in _OURS}
-        about = model._get_ls_params(stop=kwargs.get("stop"), **asked)
-        provider = about.get("ls_provider")
-        return Call(
-            "inference",
-            operation,
-            LIBRARY,
-            provider=_PROVIDERS.get(provider, provider),
-            request_model=about.get("ls_model_name"),
-            temperature=about.get("ls_temperature"),
-            max_tokens=about.get("ls_max_tokens"),
-            stop_sequences=about.get("ls_stop"),
-        )
-
-    return begin
-
-
-def _prompt(model: Any, given: Any, *args: Any, **kwargs: Any) -> Content:
-    said = messages(given)
-    system = [part for each in said if each["role"] == "system" for part in each["parts"]]
-    return Content(
-        input_messages=[each for each in said if each["role"] != "system"], system_instructions=system or None
-    )
-
-
-def _patch_chat_models(module: Any, patches: Patches) -> None:
-    model, begin = module.BaseChatModel, _model("chat")
-    for name in ("_generate_with_cache", "_agenerate_with_cache"):
-        patches.replace(model, name, model_call(begin, content=_prompt, read=read_result))
-    for name in ("stream", "astream"):
-        patches.replace(model, name, model_call(begin, content=_prompt, chunk=read_chunk))
-    for name in ("_iter_v2_events", "_aiter_v2_events"):
-        if hasattr(model, name):  # since 1.4
-            patches.replace(model, name, model_call(begin, content=_prompt, chunk=read_event))
-    patches.replace(model, "_convert_cached_generations", _remembered)
-
-
-def _patch_completion_models(module: Any, patches: Patches) -> None:
-    model, begin = module.BaseLLM, _model("text_completion")
-    for name in ("_generate_helper", "_agenerate_helper"):
-        patches.replace(model, name, model_call(begin, content=_prompt, read=read_result))
-    for name in ("stream", "astream"):
-        patches.replace(model, name, model_call(begin, content=_prompt, chunk=read_chunk))
-
-
-def _remembered(original: Any) -> Any:
-    """An answer out of LangChain's cache: no model is called for it."""
-
-    def convert(self: Any, cache_val: Any) -> Any:
-        call = context.outer_call()
-        if call is not None:
-            call.taken()
-        return original(self, cache_val)
-
-    return convert
-
-
 # --- tools ----------------------------------------------------------------------------------------------------------
 
 
 def _tool(tool: Any, *args: Any, tool_call_id: Any = None, **kwargs: Any) -> Call:
     description = tool.description if isinstance(tool.description, str) and tool.description else None
-    return step("tool", LIBRARY, tool.name, tool_call_id=tool_call_id, description=description)
+    return step("tool", "langchain", tool.name, tool_call_id=tool_call_id, description=description)
 
 
 def _arguments(injected: type) -> Callable[..., Content]:
@@ -154,9 +74,10 @@ def _patch_tools(module: Any, patches: Patches) -> None:
 def _told(original: Any) -> Any:
     """The tool makes a message for the model of an exception: it failed all the same."""
 
-    def handle(e: BaseException, *, flag: Any) -> Any:
+    @functools.wraps(original)
+    def handle(e: BaseException, *args: Any, **kwargs: Any) -> Any:
         handled(e, "tool")
-        return original(e, flag=flag)
+        return original(e, *args, **kwargs)
 
     return handle
 
@@ -169,7 +90,7 @@ def _retrieval(retriever: Any, *args: Any, **kwargs: Any) -> Call:
     source = retriever.name or type(retriever if store is None else store).__name__
     wanted = getattr(retriever, "search_kwargs", None) or {}
     top_k = kwargs.get("k", wanted.get("k"))
-    return step("retrieval", LIBRARY, source, top_k=top_k if isinstance(top_k, int) else None)
+    return step("retrieval", "langchain", source, top_k=top_k if isinstance(top_k, int) else None)
 
 
 def _query(retriever: Any, input: Any, *args: Any, **kwargs: Any) -> Content:
@@ -192,7 +113,7 @@ def _patch_retrievers(module: Any, patches: Patches) -> None:
 
 
 def _executor(executor: Any, *args: Any, **kwargs: Any) -> Call:
-    return step("agent", LIBRARY, executor.get_name())
+    return step("agent", "langchain", executor.get_name())
 
 
 def _asked(executor: Any, inputs: Any, *args: Any, **kwargs: Any) -> Content:
@@ -214,8 +135,8 @@ def _patch_executor(module: Any, patches: Patches) -> None:
 
 
 _PATCHES: dict[str, Callable[[Any, Patches], None]] = {
-    "langchain_core.language_models.chat_models": _patch_chat_models,
-    "langchain_core.language_models.llms": _patch_completion_models,
+    "langchain_core.language_models.chat_models": patch_chat_models,
+    "langchain_core.language_models.llms": patch_completion_models,
     "langchain_core.tools.base": _patch_tools,
     "langchain_core.retrievers": _patch_retrievers,
     "langchain.agents.agent": _patch_executor,

@@ -273,8 +273,9 @@ def test_conversation_is_the_thread(provider: FakeProvider, captured: Captured) 
 
 
 def test_two_runs_in_threads_do_not_mix(provider: FakeProvider, captured: Captured) -> None:
+    crews = captain(), captain()
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda name: captain().invoke(ASKED, thread(name)), ("a", "b")))
+        list(pool.map(lambda crew, name: crew.invoke(ASKED, thread(name)), crews, ("a", "b")))
     apart(captured)
 
 
