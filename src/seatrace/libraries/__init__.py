@@ -50,6 +50,29 @@ REGISTRY: tuple[Library, ...] = (
         "0.50.0",
         "messages, beta messages, stream helpers, tool runner, completions, token counts",
     ),
+    Library(
+        "langchain",
+        "langchain-core",
+        "langchain_core.language_models.chat_models",
+        "0.3.74",
+        "tools, retrievers, AgentExecutor, models whose client is not observed",
+        "framework",
+        (
+            "langchain_core.language_models.llms",
+            "langchain_core.tools.base",
+            "langchain_core.retrievers",
+            "langchain.agents.agent",
+            "langchain_classic.agents.agent",
+        ),
+    ),
+    Library(
+        "langgraph",
+        "langgraph",
+        "langgraph.pregel",
+        "0.6.4",
+        "graphs, agents, subgraphs, workflows of the functional API",
+        "framework",
+    ),
 )
 
 State = Literal["observed", "not imported", "not installed", "target missing", "switched off"]
@@ -110,7 +133,7 @@ def _hook(library: Library, target: str, patched: Callable[[], None]) -> Callabl
             return
         lost = len(patches.lost)
         try:
-            importlib.import_module(f"{__name__}.{library.name}").patch(module, patches)
+            importlib.import_module(f"{__name__}.{library.name.replace('.', '_')}").patch(module, patches)
         except Exception as error:  # an AttributeError, as a rule; a library too new for us is the user's to have
             if target != library.target:
                 patches.lost.append(f"{target} has no {error}")
