@@ -69,7 +69,9 @@ class Step:
             if call.kind == "tool" and outer.run is not None and outer.run.watch is not None:
                 outer.run.watch.asked(call, call.content or content())
             step = cls(call, line, mark)
-            step._scope = context.narrowed(agent=call.name, run=call.run) if call.run is not None else outer
+            step._scope = outer
+            if call.run is not None:  # what a framework knows of its conversation holds for all calls of the run
+                step._scope = context.narrowed(agent=call.name, run=call.run, conversation=call.conversation_id)
             return step
         except pipeline.Refused:
             raise

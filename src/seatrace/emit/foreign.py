@@ -48,6 +48,9 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Where a span of a kind has the name of what it is about. Model calls need none: one within another is that one."""
 
+_ALSO: Final[Mapping[str, str]] = {"workflow": "agent"}
+"""What a framework may call it: google-adk's workflows are agents of its."""
+
 
 def stands_for(span: Any, call: Call) -> bool:
     """Whether ``span``, which is open around ``call``, is another's span of the same call."""
@@ -55,11 +58,13 @@ def stands_for(span: Any, call: Call) -> bool:
         return False
     scope = getattr(span, "instrumentation_scope", None)
     attributes = getattr(span, "attributes", None)
-    if not attributes or scope is None or scope.name == _OURS:
+    if attributes is None or scope is None or scope.name == _OURS:
         return False
+    if call.name is not None and span.name == f"{call.operation} {call.name}":
+        return True
     for key, kinds in _KINDS.items():
         word = attributes.get(key)
-        if word is not None and kinds.get(word) == call.kind:
+        if word is not None and kinds.get(word) in (call.kind, _ALSO.get(call.kind)):
             wanted = _NAMES.get(call.kind)
             return wanted is None or any(attributes.get(each) == call.name for each in wanted)
     return False

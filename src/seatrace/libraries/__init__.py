@@ -50,6 +50,22 @@ REGISTRY: tuple[Library, ...] = (
         "0.50.0",
         "messages, beta messages, stream helpers, tool runner, completions, token counts",
     ),
+    Library(
+        "google.adk",
+        "google-adk",
+        "google.adk.agents.base_agent",
+        "1.24.0",
+        "agents, workflow agents, graphs, tools, hand-offs, model calls of any model class",
+        kind="framework",
+        further=(
+            "google.adk.flows.llm_flows.base_llm_flow",
+            "google.adk.flows.llm_flows.functions",
+            "google.adk.flows.llm_flows.tools._caller",
+            "google.adk.flows.llm_flows.tools._live_caller",
+            "google.adk.runners",
+            "google.adk.workflow._workflow",
+        ),
+    ),
 )
 
 State = Literal["observed", "not imported", "not installed", "target missing", "switched off"]
@@ -110,7 +126,7 @@ def _hook(library: Library, target: str, patched: Callable[[], None]) -> Callabl
             return
         lost = len(patches.lost)
         try:
-            importlib.import_module(f"{__name__}.{library.name}").patch(module, patches)
+            importlib.import_module(f"{__name__}.{library.name.replace('.', '_')}").patch(module, patches)
         except Exception as error:  # an AttributeError, as a rule; a library too new for us is the user's to have
             if target != library.target:
                 patches.lost.append(f"{target} has no {error}")
