@@ -54,7 +54,7 @@ REGISTRY: tuple[Library, ...] = (
         "google.adk",
         "google-adk",
         "google.adk.agents.base_agent",
-        "1.24.0",
+        "1.32.0",
         "agents, workflow agents, graphs, tools, hand-offs, model calls of any model class",
         kind="framework",
         further=(
