@@ -51,6 +51,9 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
 _ALSO: Final[Mapping[str, str]] = {"workflow": "agent"}
 """What a framework may call it: google-adk's workflows are agents of its."""
 
+_UNNAMED: Final[Mapping[str, str]] = {"invoke_graph": "workflow", "invoke_swarm": "workflow"}
+"""Operations of a framework's own that do not say what they are about; they stand for calls of that framework alone."""
+
 
 def stands_for(span: Any, call: Call) -> bool:
     """Whether ``span``, which is open around ``call``, is another's span of the same call."""
@@ -62,6 +65,8 @@ def stands_for(span: Any, call: Call) -> bool:
         return False
     if call.name is not None and span.name == f"{call.operation} {call.name}":
         return True
+    if _UNNAMED.get(span.name) == call.kind:
+        return bool(scope.name.partition(".")[0] == call.library)
     for key, kinds in _KINDS.items():
         word = attributes.get(key)
         if word is not None and kinds.get(word) in (call.kind, _ALSO.get(call.kind)):

@@ -66,6 +66,21 @@ REGISTRY: tuple[Library, ...] = (
             "google.adk.workflow._workflow",
         ),
     ),
+    Library(
+        "strands",
+        "strands-agents",
+        "strands.agent.agent",
+        "1.17.0",
+        "agents, graphs, swarms, tools, model calls of any model class",
+        kind="framework",
+        further=(
+            "strands.event_loop.event_loop",
+            "strands.multiagent.graph",
+            "strands.multiagent.swarm",
+            "strands.tools.executors._executor",
+            "strands.types._events",
+        ),
+    ),
 )
 
 State = Literal["observed", "not imported", "not installed", "target missing", "switched off"]
