@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from contextvars import ContextVar
 from functools import wraps
 from typing import Any
 
 from seatrace.core import pipeline
+from seatrace.core.drive import driven
 from seatrace.core.patch import Patches
 from seatrace.core.record import Call, Content, Usage
-from seatrace.core.step import handled
+from seatrace.core.step import Step, handled
 
 from ._models import model_call
 from ._steps import step, stepped
@@ -44,7 +46,7 @@ def patch(module: Any, patches: Patches) -> None:
     elif "_run_tool" in vars(module):
         patches.replace(module, "_run_tool", stepped(_tool, content=_arguments, read=_result))
     else:  # before there was middleware around tools
-        patches.replace(module.ToolExecutor, "_stream", stepped(_tool_of, content=_arguments_of, read=_result))
+        patches.replace(module.ToolExecutor, "_stream", _tools_of)
 
 
 # --- agents -----------------------------------------------------------------------------------------------------------
@@ -83,9 +85,18 @@ def _tool(context: Any, *_: Any, **__: Any) -> Call:
     return _call_of(context.tool_use, context.tool)
 
 
-def _tool_of(agent: Any, tool_use: Any, *_: Any, **__: Any) -> Call:
-    registry = agent.tool_registry
-    return _call_of(tool_use, registry.dynamic_tools.get(tool_use["name"]) or registry.registry.get(tool_use["name"]))
+def _tools_of(original: Any) -> Any:
+    """A static method that is given the agent, and is no part of the agent's own step."""
+
+    def starter(args: Any, kwargs: Any) -> Any:
+        def begin(agent: Any, tool_use: Any, *_: Any, **__: Any) -> Step:
+            name, registry = tool_use["name"], agent.tool_registry
+            tool = registry.dynamic_tools.get(name) or registry.registry.get(name)
+            return Step.begin(lambda: _call_of(tool_use, tool), lambda: Content(tool_arguments=tool_use["input"]))
+
+        return None if pipeline.current is None else lambda: begin(*args, **kwargs)
+
+    return staticmethod(driven(original.__func__, starter, _result))
 
 
 def _call_of(tool_use: Any, tool: Any) -> Call:
@@ -95,10 +106,6 @@ def _call_of(tool_use: Any, tool: Any) -> Call:
 
 def _arguments(context: Any, *_: Any, **__: Any) -> Content:
     return Content(tool_arguments=context.tool_use["input"])
-
-
-def _arguments_of(agent: Any, tool_use: Any, *_: Any, **__: Any) -> Content:
-    return Content(tool_arguments=tool_use["input"])
 
 
 def _result(call: Call, events: Any) -> None:
@@ -111,15 +118,24 @@ class tool_error(Exception):  # noqa: N801, N818 (the name is the value of error
     """A tool's result says that it failed, and nobody knows of an exception."""
 
 
+_told: ContextVar[str | None] = ContextVar("seatrace_strands_failure", default=None)
+"""The id of the tool call whose exception was told last: its result passes through several such events."""
+
+
 def _telling(original: Any) -> Any:
     """A tool's failure becomes a message to the model; here the exception still is one."""
 
     @wraps(original)
     def __init__(self: Any, tool_result: Any, *args: Any, **kwargs: Any) -> None:
         original(self, tool_result, *args, **kwargs)
-        if pipeline.current is not None and isinstance(tool_result, dict) and tool_result.get("status") == "error":
-            known = getattr(self, "exception", None) or sys.exc_info()[1]
-            handled(known or tool_error("the tool's result is an error"), "tool")
+        if pipeline.current is None or not isinstance(tool_result, dict) or tool_result.get("status") != "error":
+            return
+        error = getattr(self, "exception", None) or sys.exc_info()[1]
+        if error is not None:
+            _told.set(tool_result.get("toolUseId"))
+            handled(error, "tool")
+        elif tool_result.get("toolUseId") != _told.get():
+            handled(tool_error("the tool's result is an error"), "tool")
 
     return __init__
 
