@@ -58,6 +58,7 @@ REGISTRY: tuple[Library, ...] = (
         "agents, workflow agents, graphs, tools, hand-offs, model calls of any model class",
         kind="framework",
         further=(
+            "google.adk.agents.context",
             "google.adk.flows.llm_flows.base_llm_flow",
             "google.adk.flows.llm_flows.functions",
             "google.adk.flows.llm_flows.tools._caller",

@@ -6,8 +6,10 @@ ADK's own spans are open when what stands behind them runs, and then are the spa
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from contextvars import copy_context
+from dataclasses import replace
 from functools import wraps
 from types import AsyncGeneratorType
 from typing import Any
@@ -22,6 +24,7 @@ from ._models import ModelCall
 from ._steps import step, stepped
 
 _LIBRARY = "google.adk"
+_NATIVE = "gcp.vertex.agent"
 _WORKFLOWS = frozenset({"SequentialAgent", "ParallelAgent", "LoopAgent"})
 _TOOL_CALLS = ("_call_tool_async", "__call_tool_async", "_call_tool_in_thread_pool")
 _CLASSES_LIMIT = 256
@@ -36,6 +39,9 @@ def patch(module: Any, patches: Patches) -> None:
         patches.replace(module.BaseAgent, "run_live", observe)
     elif name == "_workflow":
         patches.replace(module.Workflow, "_run_impl", stepped(_graph))
+    elif name == "context":
+        if "telemetry_context" in vars(module.Context):  # since there are graphs
+            patches.replace(module.Context, "telemetry_context", _current)
     elif name == "base_llm_flow":
         patches.replace(module.BaseLlmFlow, "_run_and_handle_error", _models_called)
     elif name == "runners":
@@ -93,6 +99,23 @@ def _conversation(context: Any) -> str:
     return current_scope().conversation or context.session.id
 
 
+def _current(original: property) -> property:
+    """A node runs in the context of the node around it, which ADK keeps by value. Where that has no span of ADK's, the
+    current one is meant, which may have one of ours."""
+
+    def telemetry_context(self: Any) -> Any:
+        kept = original.fget(self)  # type: ignore[misc]
+        native = sys.modules.get("google.adk.telemetry.node_tracing")
+        if pipeline.current is None or native is None:
+            return kept
+        scope = getattr(native.trace.get_current_span(kept.otel_context), "instrumentation_scope", None)
+        if scope is not None and scope.name == _NATIVE:
+            return kept
+        return replace(kept, otel_context=native.context_api.get_current())
+
+    return property(telemetry_context, doc=original.__doc__)
+
+
 def _asked(agent: Any, context: Any) -> Content:
     return Content(input_messages=_messages([context.user_content]))
 
@@ -142,7 +165,6 @@ def _models_called(original: Any) -> Any:
     @wraps(original)
     def run(self: Any, responses: Any, context: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
         if pipeline.current is not None and isinstance(responses, AsyncGeneratorType):
-
             streamed = getattr(context.run_config.streaming_mode, "value", None) == "sse"
 
             def read(call: Call, response: Any) -> bool:
@@ -159,7 +181,9 @@ def _models_called(original: Any) -> Any:
 
 
 def _model(request: Any) -> Call:
-    call = Call("inference", "generate_content", _LIBRARY, request_model=request.model, provider=_provider(request.model))
+    call = Call(
+        "inference", "generate_content", _LIBRARY, request_model=request.model, provider=_provider(request.model)
+    )
     config = request.config
     if config is not None:
         call.temperature, call.top_p, call.seed = config.temperature, config.top_p, config.seed

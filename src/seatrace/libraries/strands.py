@@ -148,7 +148,9 @@ def _model(model: Any, *_: Any, **__: Any) -> Call:
     modules = [kind.__module__.rpartition(".")[2] for kind in type(model).__mro__ if "strands" in kind.__module__]
     provider = next((_PROVIDERS[module] for module in modules if module in _PROVIDERS), None)
     call = Call("inference", "chat", "strands", request_model=config.get("model_id"), provider=provider)
-    call.max_tokens, call.temperature, call.top_p = (config.get(each) for each in ("max_tokens", "temperature", "top_p"))
+    call.max_tokens, call.temperature, call.top_p = (
+        config.get(each) for each in ("max_tokens", "temperature", "top_p")
+    )
     return call
 
 
