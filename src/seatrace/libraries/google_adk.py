@@ -95,7 +95,7 @@ def _graph(workflow: Any, *, ctx: Any, **_: Any) -> Call:
 
 
 def _conversation(context: Any) -> str:
-    """The session; an agent that is another's tool runs in a session made for that alone, and belongs to the other's."""
+    """The session. An agent that is another's tool has one made for that alone, and belongs to the other's."""
     return current_scope().conversation or context.session.id
 
 
@@ -192,7 +192,7 @@ def _model(request: Any) -> Call:
 
 
 def _provider(model: str | None) -> str | None:
-    """By the model's name, in which a prefix says whose it is; Gemini's otherwise say nothing, and are ADK's default."""
+    """By the model's name: a prefix says whose it is, and Gemini, which is ADK's default, goes without one."""
     name = (model or "").rpartition("/models/")[2]
     if name.startswith("claude"):
         return "anthropic"

@@ -114,8 +114,8 @@ def _result(call: Call, events: Any) -> None:
         call.content.tool_result = results[-1]["content"]
 
 
-class tool_error(Exception):  # noqa: N801, N818 (the name is the value of error.type that the conventions have for it)
-    """A tool's result says that it failed, and nobody knows of an exception."""
+class tool_error(Exception):
+    """A tool's result says that it failed, and nobody knows of an exception. The name is what ``error.type`` says."""
 
 
 _told: ContextVar[str | None] = ContextVar("seatrace_strands_failure", default=None)
