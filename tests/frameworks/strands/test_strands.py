@@ -23,6 +23,7 @@ from strands.multiagent import GraphBuilder, Swarm
 from strands.multiagent.graph import Graph
 from strands.session.file_session_manager import FileSessionManager
 from strands.telemetry.tracer import get_tracer
+from strands.tools.executors import SequentialToolExecutor
 from strands.types._events import ToolResultEvent
 
 import seatrace
@@ -233,11 +234,10 @@ def test_a_tool_whose_result_is_an_error(captured: Captured) -> None:
     assert span.attributes["error.type"] == "tool_error"
 
 
-async def test_the_programs_events_are_the_same(provider: FakeProvider) -> None:
+async def test_the_programs_events_are_the_same() -> None:
     async def told() -> list[Any]:
-        return [
-            (sorted(event), event.get("data"), type(event)) async for event in captain().stream_async(crew.QUESTION)
-        ]
+        agent = captain(AtHand, tool_executor=SequentialToolExecutor())
+        return [(sorted(event), event.get("data"), type(event)) async for event in agent.stream_async(crew.QUESTION)]
 
     plain = await told()
     with capture():
@@ -259,7 +259,9 @@ def test_the_programs_exception_is_the_same(provider: FakeProvider, captured: Ca
 
 
 @pytest.mark.parametrize("close", [True, False])
-async def test_an_abandoned_run_leaves_no_open_span(captured: Captured, close: bool) -> None:
+async def test_an_abandoned_run_leaves_no_open_span(
+    captured: Captured, close: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     async def leave() -> None:
         events = captain(AtHand).stream_async(crew.QUESTION)
         async for event in events:
@@ -272,7 +274,9 @@ async def test_an_abandoned_run_leaves_no_open_span(captured: Captured, close: b
 
     await asyncio.create_task(leave())
     await asyncio.sleep(0.05)
+    caplog.clear()  # older versions detach their own span in another context, and the log of that holds the frames
     gc.collect()
+    await asyncio.sleep(0.05)
     assert [span.name for span in captured.spans] == ["chat gpt-4o-mini", "invoke_agent captain"]
     assert all(span.status.is_unset for span in captured.spans)
     assert not trace.get_current_span().get_span_context().is_valid
