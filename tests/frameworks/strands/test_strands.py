@@ -272,9 +272,9 @@ async def test_an_abandoned_run_leaves_no_open_span(
         del events
         gc.collect()
 
+    caplog.set_level("CRITICAL", "opentelemetry.context")  # where strands fails to detach, the log holds its frames
     await asyncio.create_task(leave())
     await asyncio.sleep(0.05)
-    caplog.clear()  # older versions detach their own span in another context, and the log of that holds the frames
     gc.collect()
     await asyncio.sleep(0.05)
     assert [span.name for span in captured.spans] == ["chat gpt-4o-mini", "invoke_agent captain"]
