@@ -54,6 +54,12 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Where a span of a kind has the name of what it is about. Model calls need none: one within another is that one."""
 
+_ALSO: Final[Mapping[str, str]] = {"workflow": "agent"}
+"""What a framework may call it: google-adk's workflows are agents of its."""
+
+_UNNAMED: Final[Mapping[str, str]] = {"invoke_graph": "workflow", "invoke_swarm": "workflow"}
+"""Operations of a framework's own that do not say what they are about; they stand for calls of that framework alone."""
+
 
 _MODELS: Final = (names.REQUEST_MODEL, "llm.model_name", "llm.request.model")
 
@@ -78,11 +84,15 @@ def _stands_for(span: Any, call: Call) -> bool:
         return False
     scope = getattr(span, "instrumentation_scope", None)
     attributes = getattr(span, "attributes", None)
-    if not attributes or scope is None or scope.name == _OURS:
+    if attributes is None or scope is None or scope.name == _OURS:
         return False
+    if call.name is not None and span.name == f"{call.operation} {call.name}":
+        return True
+    if _UNNAMED.get(span.name) == call.kind:
+        return bool(scope.name.partition(".")[0] == call.library)
     for key, kinds in _KINDS.items():
         word = attributes.get(key)
-        if word is not None and kinds.get(word) == call.kind:
+        if word is not None and kinds.get(word) in (call.kind, _ALSO.get(call.kind)):
             wanted = _NAMES.get(call.kind)
             return wanted is None or any(attributes.get(each) == call.name for each in wanted)
     return False

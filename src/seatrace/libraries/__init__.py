@@ -73,6 +73,38 @@ REGISTRY: tuple[Library, ...] = (
         "graphs, agents, subgraphs, workflows of the functional API",
         "framework",
     ),
+    Library(
+        "google.adk",
+        "google-adk",
+        "google.adk.agents.base_agent",
+        "1.32.0",
+        "agents, workflow agents, graphs, tools, hand-offs, model calls of any model class",
+        kind="framework",
+        further=(
+            "google.adk.agents.context",
+            "google.adk.flows.llm_flows.base_llm_flow",
+            "google.adk.flows.llm_flows.functions",
+            "google.adk.flows.llm_flows.tools._caller",
+            "google.adk.flows.llm_flows.tools._live_caller",
+            "google.adk.runners",
+            "google.adk.workflow._workflow",
+        ),
+    ),
+    Library(
+        "strands",
+        "strands-agents",
+        "strands.agent.agent",
+        "1.17.0",
+        "agents, graphs, swarms, tools, model calls of any model class",
+        kind="framework",
+        further=(
+            "strands.event_loop.event_loop",
+            "strands.multiagent.graph",
+            "strands.multiagent.swarm",
+            "strands.tools.executors._executor",
+            "strands.types._events",
+        ),
+    ),
 )
 
 State = Literal["observed", "not imported", "not installed", "target missing", "switched off"]

@@ -19,7 +19,9 @@ from seatrace.core.pipeline import Pipeline
 from seatrace.core.record import Call, Content
 
 Begin = Callable[..., "Call | None"]
-Read = Callable[[Call, Any], None]
+Read = Callable[[Call, Any], Any]
+"""Reads an answer or a chunk. ``True`` of a chunk: nothing is to come after it, the call ends before the framework gets
+it (and ends its own span, which ours may be told in)."""
 
 
 class ModelCall:
@@ -99,8 +101,8 @@ class ModelCall:
         try:
             self._tell()
             self.call.stream = True
-            if self._chunk is not None:
-                self._chunk(self.call, value)
+            if self._chunk is not None and self._chunk(self.call, value):
+                self.end()
         except Exception as error:
             guard.fault("read a stream", error)
 
@@ -125,7 +127,8 @@ class ModelCall:
             self.call.error = error
             self.call.error_type = type(error).__qualname__
         if self._tell():
-            read_clocks(self.call, self._clocks)
+            if self.call.stream:
+                read_clocks(self.call, self._clocks)
             line.end(self.call)
         self.call.error = None
         self._line = None
