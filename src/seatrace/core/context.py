@@ -70,7 +70,7 @@ class Run:
     def _count(self, call: Call, *, own: bool) -> None:
         usage, cost = call.usage or Usage(), call.cost
         with self._lock:
-            if call.kind == "tool":
+            if call.runs_tool:
                 self.tool_calls += 1
                 self.own_tool_calls += own
                 return

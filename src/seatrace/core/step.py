@@ -20,13 +20,22 @@ Result = Callable[[Call, Any], None]
 Mark = tuple[int, int]
 """A watched object and the method of it that runs."""
 
-_mark: ContextVar[Mark | None] = ContextVar("seatrace_step", default=None)
+_step: ContextVar[Step | None] = ContextVar("seatrace_step", default=None)
 
 _SAID_LIMIT = 1000
 """Values of a generator that are kept for its content."""
 
-innermost_mark = _mark.get
-"""The mark of the step that runs here, ``None`` where that has none."""
+
+def innermost_mark() -> Mark | None:
+    """The mark of the step that runs here, ``None`` where that has none."""
+    step = _step.get()
+    return None if step is None else step._mark
+
+
+def innermost_call() -> Call | None:
+    """The call of the step that runs here. A task that was started inside a step may outlive it: it is in none then."""
+    step = _step.get()
+    return None if step is None or step.call.ended else step.call
 
 
 class Step:
@@ -66,7 +75,7 @@ class Step:
             if line.wants_content:
                 call.content = content()
             line.begin(call)
-            if call.kind == "tool" and outer.run is not None and outer.run.watch is not None:
+            if call.runs_tool and outer.run is not None and outer.run.watch is not None:
                 outer.run.watch.asked(call, call.content or content())
             step = cls(call, line, mark)
             step._scope = context.narrowed(agent=call.name, run=call.run) if call.run is not None else outer
@@ -82,7 +91,7 @@ class Step:
         if self._line is None:
             return
         try:
-            self._tokens = context.enter_scope(self._scope), _mark.set(self._mark)  # type: ignore[arg-type]
+            self._tokens = context.enter_scope(self._scope), _step.set(self)  # type: ignore[arg-type]
             emitter = self._line.emitter
             self._active = emitter.activate(self.call) if self._state is None else emitter.reactivate(self._state)
         except Exception as error:
@@ -92,11 +101,11 @@ class Step:
         """Takes them back, remembering what the body made current in between."""
         if self._line is None or self._tokens is None:
             return
-        (scope, mark), active, self._tokens, self._active = self._tokens, self._active, None, None
+        (scope, step), active, self._tokens, self._active = self._tokens, self._active, None, None
         current = context.current_scope()
         try:
             context.leave_scope(scope)
-            _mark.reset(mark)
+            _step.reset(step)
         except ValueError:
             return  # entered in one context and left in another: there is nothing of ours to take back there
         self._scope = current

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from opentelemetry.trace import SpanKind
+
 from seatrace.core.record import Call
 
 from . import semconv as names
@@ -50,9 +52,12 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def stands_for(span: Any, call: Call) -> bool:
-    """Whether ``span``, which is open around ``call``, is another's span of the same call."""
+    """Whether ``span``, which is open around ``call``, is another's span of the same call; or the span of the tool,
+    ours or another's, that an MCP client's call carries out."""
     if not span.is_recording():
         return False
+    if call.kind == "mcp_client":
+        return _executes(span, call.name)
     scope = getattr(span, "instrumentation_scope", None)
     attributes = getattr(span, "attributes", None)
     if not attributes or scope is None or scope.name == _OURS:
@@ -63,3 +68,13 @@ def stands_for(span: Any, call: Call) -> bool:
             wanted = _NAMES.get(call.kind)
             return wanted is None or any(attributes.get(each) == call.name for each in wanted)
     return False
+
+
+def _executes(span: Any, tool: str | None) -> bool:
+    attributes = getattr(span, "attributes", None) or {}
+    return (
+        tool is not None
+        and getattr(span, "kind", None) is SpanKind.INTERNAL
+        and attributes.get(names.OPERATION_NAME) == "execute_tool"
+        and attributes.get(names.TOOL_NAME) == tool
+    )
