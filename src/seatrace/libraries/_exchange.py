@@ -277,9 +277,7 @@ def exchanged(begin: Callable[..., Call], params: Callable[..., Any]) -> Any:
         def starter(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Step] | None:
             if pipeline.current is None:
                 return None
-            return lambda: Request.begin(
-                lambda: begin(*args, **kwargs), lambda: arguments_of(params(*args, **kwargs))
-            )
+            return lambda: Request.begin(lambda: begin(*args, **kwargs), lambda: arguments_of(params(*args, **kwargs)))
 
         return driven(original, starter, answered)
 

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 from seatrace.core import guard, pipeline, signals
 from seatrace.core.patch import Patches
 from seatrace.core.record import Call, Kind
+from seatrace.core.step import Step
 
 from . import _exchange as exchange
 from ._exchange import Echo, Peer, Request, exchanged, peer_of, request, timed
@@ -142,7 +143,7 @@ def _with_meta(message: Any, carried: dict[str, str]) -> Any:
     return message.model_copy(update={"root": root.model_copy(update={"params": params})})
 
 
-_answering: WeakKeyDictionary[Any, Request] = WeakKeyDictionary()
+_answering: WeakKeyDictionary[Any, Step] = WeakKeyDictionary()
 
 
 def _entering(original: Any) -> Any:
