@@ -38,7 +38,6 @@ class Peer:
         self.http = http
         """The transport object of a client over HTTP: ``url``, ``session_id``."""
         self.protocol_version: str | None = None
-        self.taken = False
 
 
 sessions: WeakKeyDictionary[Any, Peer] = WeakKeyDictionary()
@@ -47,8 +46,15 @@ sessions: WeakKeyDictionary[Any, Peer] = WeakKeyDictionary()
 streams: WeakKeyDictionary[Any, Peer] = WeakKeyDictionary()
 """By the stream into which a session writes."""
 
-piped: ContextVar[Peer | None] = ContextVar("seatrace_mcp_piped", default=None)
-"""The standard streams that were opened here last: the next session that begins here takes them."""
+
+class _Pipe:
+    """Standard streams that were opened, of this process or of a new one."""
+
+    taken = False
+
+
+piped: ContextVar[_Pipe | None] = ContextVar("seatrace_mcp_piped", default=None)
+"""Those that were opened here last: the next session that begins here takes them."""
 
 
 def peer_of(session: Any) -> Peer:
@@ -65,8 +71,8 @@ def peer_of(session: Any) -> Peer:
 
 
 def opened_pipe() -> None:
-    """The standard streams of this process or of a new one are used from here on."""
-    piped.set(Peer("pipe"))
+    """The next session that begins here goes over standard streams."""
+    piped.set(_Pipe())
 
 
 def timed(role: Callable[..., Kind]) -> Any:
@@ -77,10 +83,9 @@ def timed(role: Callable[..., Kind]) -> Any:
         @functools.wraps(original)
         async def loop(session: Any, *args: Any, **kwargs: Any) -> Any:
             begun, error = perf_counter_ns(), None
-            offered = piped.get()
-            if offered is not None and not offered.taken and peer_of(session).transport is None:
-                offered.taken = True
-                sessions[session] = offered
+            pipe, peer = piped.get(), peer_of(session)
+            if pipe is not None and not pipe.taken and peer.transport is None:
+                pipe.taken, peer.transport = True, "pipe"
             try:
                 return await original(session, *args, **kwargs)
             except Exception as failed:
