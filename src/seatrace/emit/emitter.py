@@ -276,7 +276,7 @@ class Emitter:
             names.EXCEPTION_MESSAGE: message,
             names.EXCEPTION_STACKTRACE: self._clean_text(stack),
         }
-        event = names.EVENT_TOOL_EXCEPTION if call.kind == "tool" else names.EVENT_EXCEPTION
+        event = names.EVENT_TOOL_EXCEPTION if call.operation == "execute_tool" else names.EVENT_EXCEPTION
         self._log(event, 13, "WARN", details, live.context, ended)
 
     def _log(
