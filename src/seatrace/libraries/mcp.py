@@ -17,7 +17,7 @@ from seatrace.core.record import Call, Kind
 from seatrace.core.step import Step
 
 from . import _exchange as exchange
-from ._exchange import Echo, Peer, Request, exchanged, peer_of, request, timed
+from ._exchange import Echo, Peer, Request, exchanged, peer_of, timed
 
 
 def patch(module: Any, patches: Patches) -> None:
@@ -58,7 +58,7 @@ def _native(module: Any, patches: Patches) -> None:
 
 
 def _send(dispatcher: Any, method: str, params: Any, opts: Any = None, **_: Any) -> Call:
-    call = request("mcp_client", method, params or {}, peer_of(dispatcher))
+    call = exchange.request("mcp_client", method, params or {}, peer_of(dispatcher))
     exchange.stamp_version(call, opts)
     return call
 
@@ -70,7 +70,7 @@ def _sent(dispatcher: Any, method: str, params: Any, *_: Any, **__: Any) -> Any:
 def _answer(side: Any, dctx: Any, method: str, params: Any) -> Call:
     dispatcher = getattr(getattr(dctx, "_inner", dctx), "_dispatcher", None)
     peer = None if dispatcher is None else peer_of(dispatcher)
-    call = request("mcp_server", method, params or {}, peer, getattr(dctx, "request_id", None))
+    call = exchange.request("mcp_server", method, params or {}, peer, getattr(dctx, "request_id", None))
     exchange.arrived(call, params or {}, getattr(dctx, "message_metadata", None))
     connection = getattr(side, "connection", None)
     if connection is not None and call.exchange is not None and method != "initialize":
@@ -92,7 +92,7 @@ def _side_of_loop(dispatcher: Any, on_request: Any, *_: Any, **__: Any) -> Kind:
 
 
 def _session(module: Any, patches: Patches) -> None:
-    send = exchanged(_send_model, lambda session, message, *_, **__: message.root.params)
+    send = exchanged(_send_model, lambda session, request, *_, **__: request.root.params)
     patches.replace(module.BaseSession, "send_request", lambda original: send(_carrying(original)))
     patches.replace(module.BaseSession, "_receive_loop", timed(_side_of_session))
     of = module.RequestResponder
@@ -105,24 +105,24 @@ def _side_of_session(session: Any) -> Kind:
     return "mcp_server" if session._receive_request_type.__name__ == "ClientRequest" else "mcp_client"
 
 
-def _send_model(session: Any, message: Any, *_: Any, **__: Any) -> Call:
-    root = message.root
-    return request("mcp_client", root.method, root.params or {}, peer_of(session), session._request_id)
+def _send_model(session: Any, request: Any, *_: Any, **__: Any) -> Call:
+    root = request.root
+    return exchange.request("mcp_client", root.method, root.params or {}, peer_of(session), session._request_id)
 
 
 def _carrying(original: Any) -> Any:
     """Sends the current trace context with a request, in a copy of it."""
 
     @functools.wraps(original)
-    async def send_request(session: Any, message: Any, *args: Any, **kwargs: Any) -> Any:
+    async def send_request(session: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
         line = pipeline.current
         carried = {} if line is None or line.rests() else signals.carrier()
         if carried:
             try:
-                message = _with_meta(message, carried)
+                request = _with_meta(request, carried)
             except Exception as error:
                 guard.fault("carry a context", error)
-        return await original(session, message, *args, **kwargs)
+        return await original(session, request, *args, **kwargs)
 
     return send_request
 
@@ -163,7 +163,7 @@ def _entering(original: Any) -> Any:
 
 def _answer_model(responder: Any, params: Any) -> Call:
     method, peer = responder.request.root.method, peer_of(responder._session)
-    call = request("mcp_server", method, params, peer, responder.request_id)
+    call = exchange.request("mcp_server", method, params, peer, responder.request_id)
     return exchange.arrived(call, params, responder.message_metadata)
 
 
@@ -200,9 +200,11 @@ def _exiting(original: Any) -> Any:
 def _http_client(module: Any, patches: Patches) -> None:
     def make(original: Any) -> Any:
         @functools.wraps(original)
-        async def post_writer(transport: Any, client: Any, reader: Any, writer: Any, stream: Any, *args: Any) -> Any:
-            exchange.streams[getattr(stream, "_inner", stream)] = Peer("tcp", transport)
-            return await original(transport, client, reader, writer, stream, *args)
+        async def post_writer(transport: Any, *args: Any, **kwargs: Any) -> Any:
+            stream = kwargs.get("write_stream") or (args[3] if len(args) > 3 else None)
+            if stream is not None:
+                exchange.streams[getattr(stream, "_inner", stream)] = Peer("tcp", transport)
+            return await original(transport, *args, **kwargs)
 
         return post_writer
 

@@ -26,7 +26,8 @@ from seatrace.testing import Captured, capture
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:mcp"),
+    pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning" if MODERN else "ignore:Unclosed"),
+    pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning"),  # streams that 1.x leaves open
 ]
 every_library = pytest.mark.parametrize("library", LIBRARIES)
 
@@ -241,7 +242,9 @@ def test_an_agent_that_repeats_a_call_over_mcp_is_seen() -> None:
 @every_library
 def test_content_is_recorded_only_where_it_is_asked_for(library: str, captured: Captured) -> None:
     asyncio.run(voyage(library))
-    told = repr([(span.attributes, span.name, event) for span in captured.spans for event in (*captured.events, "")])
+    told = repr(
+        [(span.name, span.attributes) for span in captured.spans] + [each.attributes for each in captured.events]
+    )
     assert "Oban" not in told
     assert "noon" not in told
     with capture(capture_content=True) as told_all:
@@ -356,7 +359,14 @@ def test_a_server_that_asks_its_client_is_a_client_there(captured: Captured) -> 
             assert "north" in repr(await session.call_tool("ask", {}))
 
     asyncio.run(sail())
-    assert tree(captured.spans) == snapshot()
+    assert tree(captured.spans) == snapshot("""\
+tools/call ask tool.name='ask' mcp.method.name='tools/call'
+  tools/call ask tool.name='ask' mcp.method.name='tools/call'
+    sampling/createMessage mcp.method.name='sampling/createMessage'
+      sampling/createMessage mcp.method.name='sampling/createMessage'
+tools/list mcp.method.name='tools/list'
+  tools/list mcp.method.name='tools/list'\
+""")
 
 
 # --- over HTTP --------------------------------------------------------------------------------------------------------
@@ -395,7 +405,7 @@ def test_http_says_with_whom_one_speaks(library: str, captured: Captured) -> Non
 # --- native spans -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not MODERN, reason="mcp 1.x and fastmcp 2.x have none")
+@pytest.mark.skipif(not MODERN, reason="this mcp has no native spans")
 @every_library
 def test_native_spans_rest_while_ours_are_made(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     provider, native = TracerProvider(shutdown_on_exit=False), InMemorySpanExporter()
@@ -404,7 +414,7 @@ def test_native_spans_rest_while_ours_are_made(library: str, monkeypatch: pytest
     monkeypatch.setattr(import_module("fastmcp.telemetry"), "otel_get_tracer", provider.get_tracer)
     asyncio.run(voyage(library))
     bare = len(native.get_finished_spans())
-    assert bare >= 12
+    assert bare >= 7  # servers; in one process mcp itself has none for clients
     native.clear()
     with capture() as captured:
         asyncio.run(voyage(library))
