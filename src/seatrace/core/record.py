@@ -27,10 +27,11 @@ Kind = Literal[
     "mcp_client",
     "mcp_server",
 ]
-"""What was called. ``operation`` is any other call to a provider: images, audio, moderations, token counting. ``cached``
-to ``process`` are patterns of :mod:`seatrace.runtime`: an answer out of a cache in a model's place, a batch, any other
-work of a pattern, a job sent and one worked on. They are spans and nothing else: a pattern records its own metrics. The
-last two are a request of the Model Context Protocol, as who sends it sees it and as who answers it does."""
+"""What was called. ``operation`` is any other call to a provider: images, audio, moderations, token counting. From
+``cached`` to ``process`` they are patterns of :mod:`seatrace.runtime`: an answer out of a cache in a model's place, a
+batch, any other work of a pattern, a job sent and one worked on. They are spans and nothing else: a pattern records its
+own metrics. The last two are a request of the Model Context Protocol, as who sends it sees it and as who answers it
+does."""
 
 
 @dataclass(slots=True)

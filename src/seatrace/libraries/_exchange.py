@@ -245,8 +245,8 @@ class Request(Step):
 
     __slots__ = ()
 
-    def result(self, value: Any, read: Any = None) -> None:
-        """Reads the result."""
+    def result(self, value: Any, read: Any) -> None:
+        """Reads the result, whether content is wanted or not."""
         if self._line is None or self.call.ended:
             return
         try:

@@ -176,7 +176,7 @@ def _responding(original: Any) -> Any:
             if isinstance(code, int):
                 exchange.refused(step.call, code, None)
             else:
-                step.result(getattr(response, "root", response))
+                step.result(getattr(response, "root", response), None)
         return await original(responder, response)
 
     return respond

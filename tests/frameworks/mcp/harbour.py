@@ -10,7 +10,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any
@@ -118,10 +118,8 @@ async def sail(library: str, place: str, of: str) -> None:
             await asyncio.gather(
                 session.call_tool("tide", {"port": "Oban"}), session.call_tool("chart", {"port": "Oban"})
             )
-            try:
+            with suppress(Exception):  # fastmcp's client raises, mcp's does not
                 await session.call_tool("radio", {"channel": 3})
-            except Exception as error:  # of fastmcp's client
-                assert type(error).__name__ == "ToolError"
             with seatrace.tool("pilot"):
                 await session.call_tool("pilot", {"question": "Where?"})
             await session.get_prompt("log", {"day": "Monday"})

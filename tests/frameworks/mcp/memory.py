@@ -40,9 +40,10 @@ async def outcome(asked: Any) -> Any:
 
 
 def tree(spans: Iterable[ReadableSpan]) -> str:
-    """The spans without what differs between versions: the handshake and its protocol version, the ids of requests."""
+    """The spans without what differs between versions: the handshake and its protocol version, the ids of requests; and
+    without the type of tools."""
     told = crew.tree(each for each in spans if each.name not in ("initialize", "server/discover"))
-    return re.sub(r" (jsonrpc\.request\.id|mcp\.protocol\.version)='[^']*'", "", told)
+    return re.sub(r" (jsonrpc\.request\.id|mcp\.protocol\.version|tool\.type)='[^']*'", "", told)
 
 
 @contextmanager

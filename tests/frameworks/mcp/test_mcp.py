@@ -145,13 +145,13 @@ def test_a_tool_around_a_call_of_the_same_tool_is_its_span(library: str, capture
     asyncio.run(sail())
     assert tree(captured.spans) == snapshot("""\
 invoke_agent captain agent.name='captain' seatrace.run.model_calls=0 seatrace.run.steps=0 seatrace.run.tool_calls=3
-  execute_tool tide agent.name='captain' tool.name='tide' tool.type='function' mcp.method.name='tools/call'
+  execute_tool tide agent.name='captain' tool.name='tide' mcp.method.name='tools/call'
     tools/call tide tool.name='tide' mcp.method.name='tools/call'
     tools/list mcp.method.name='tools/list'
       tools/list mcp.method.name='tools/list'
-  execute_tool radio ERROR error.type='tool_error' agent.name='captain' tool.name='radio' tool.type='function' mcp.method.name='tools/call'
+  execute_tool radio ERROR error.type='tool_error' agent.name='captain' tool.name='radio' mcp.method.name='tools/call'
     tools/call radio ERROR error.type='tool_error' tool.name='radio' mcp.method.name='tools/call'
-  execute_tool harbour_chart agent.name='captain' tool.name='harbour_chart' tool.type='function'
+  execute_tool harbour_chart agent.name='captain' tool.name='harbour_chart'
     tools/call chart tool.name='chart' mcp.method.name='tools/call'
       tools/call chart tool.name='chart' mcp.method.name='tools/call'\
 """)
