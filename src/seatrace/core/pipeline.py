@@ -50,6 +50,9 @@ class Emitter(Protocol):
     def limits(self, call: Call, read: Callable[[], Iterable[RateLimit]]) -> None:
         """Keeps what a provider last said of its limits; ``read`` is asked when that is exported."""
 
+    def session(self, call: Call, seconds: float) -> None:
+        """Measures a session of the Model Context Protocol that is over; ``call`` says with whom it was."""
+
     def measure(self, metric: Any, value: float, attributes: Mapping[str, Any]) -> None:
         """Records one value of a metric of the catalogue."""
 
@@ -163,7 +166,7 @@ class Pipeline:
             except Exception as error:
                 guard.fault("price a call", error)
         run = call.scope.run if call.scope is not None else None
-        if run is not None and call.run is None:
+        if run is not None and call.run is None and (call.exchange is None or call.exchange.counts):
             run.add(call)
 
 

@@ -14,8 +14,8 @@ from typing import Final, Literal
 Spending = Literal["model", "tool", "waiting"]
 SPENDINGS: Final[tuple[Spending, ...]] = ("model", "tool", "waiting")
 
-SPENDING_OF: Final[Mapping[str, Spending]] = {"inference": "model", "embeddings": "model", "tool": "tool"}
-"""Of a call by its kind."""
+SPENDING_OF: Final[Mapping[str, Spending]] = {"inference": "model", "embeddings": "model"}
+"""Of a call by its kind; whatever runs a tool is a tool."""
 
 
 class Timeline:

@@ -29,6 +29,7 @@ _KINDS = {
     **dict.fromkeys(("agent", "workflow", "tool", "cached", "batch", "internal"), SpanKind.INTERNAL),
     "send": SpanKind.PRODUCER,
     "process": SpanKind.CONSUMER,
+    "mcp_server": SpanKind.SERVER,
 }
 
 # The key is made unique when opentelemetry.context is loaded; the plain word is what older packages set.
@@ -170,6 +171,10 @@ class Emitter:
             self._metrics.observe(RATE_LIMIT_LIMIT)
             self._metrics.observe(RATE_LIMIT_REMAINING)
 
+    def session(self, call: Call, seconds: float) -> None:
+        """Measures a session of the Model Context Protocol."""
+        self._metrics.session(call, seconds, Moment(time_ns(), otel_context.get_current()))
+
     # --- patterns -----------------------------------------------------------------------------------------------------
 
     def measure(self, metric: Metric, value: float, attributes: Mapping[str, Any]) -> None:
@@ -271,7 +276,7 @@ class Emitter:
             names.EXCEPTION_MESSAGE: message,
             names.EXCEPTION_STACKTRACE: self._clean_text(stack),
         }
-        event = names.EVENT_TOOL_EXCEPTION if call.kind == "tool" else names.EVENT_EXCEPTION
+        event = names.EVENT_TOOL_EXCEPTION if call.operation == "execute_tool" else names.EVENT_EXCEPTION
         self._log(event, 13, "WARN", details, live.context, ended)
 
     def _log(
@@ -301,6 +306,9 @@ def _span_name(call: Call) -> str:
     subject = call.request_model if call.kind in ("inference", "embeddings", "operation") else call.name
     if call.kind == "cached":
         subject = call.request_model or call.name
+    if call.exchange is not None:
+        subject = call.name or call.prompt_name
+        return f"{call.exchange.method} {subject}" if subject else call.exchange.method
     return f"{call.operation} {subject}" if subject else call.operation
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Final
 
-from opentelemetry.trace import get_current_span
+from opentelemetry.trace import SpanKind, get_current_span
 
 from seatrace.core.record import Call
 
@@ -60,7 +60,6 @@ _ALSO: Final[Mapping[str, str]] = {"workflow": "agent"}
 _UNNAMED: Final[Mapping[str, str]] = {"invoke_graph": "workflow", "invoke_swarm": "workflow"}
 """Operations of a framework's own that do not say what they are about; they stand for calls of that framework alone."""
 
-
 _MODELS: Final = (names.REQUEST_MODEL, "llm.model_name", "llm.request.model")
 
 
@@ -79,9 +78,12 @@ def span_of(call: Call, context: Any) -> Any:
 
 
 def _stands_for(span: Any, call: Call) -> bool:
-    """Whether ``span``, which is open around ``call``, is another's span of the same call."""
+    """Whether ``span``, which is open around ``call``, is another's span of the same call; or the span of the tool,
+    ours or another's, that an MCP client's call carries out."""
     if not span.is_recording():
         return False
+    if call.kind == "mcp_client":
+        return _executes(span, call.name)
     scope = getattr(span, "instrumentation_scope", None)
     attributes = getattr(span, "attributes", None)
     if attributes is None or scope is None or scope.name == _OURS:
@@ -96,6 +98,16 @@ def _stands_for(span: Any, call: Call) -> bool:
             wanted = _NAMES.get(call.kind)
             return wanted is None or any(attributes.get(each) == call.name for each in wanted)
     return False
+
+
+def _executes(span: Any, tool: str | None) -> bool:
+    attributes = getattr(span, "attributes", None) or {}
+    return (
+        tool is not None
+        and getattr(span, "kind", None) is SpanKind.INTERNAL
+        and attributes.get(names.OPERATION_NAME) == "execute_tool"
+        and attributes.get(names.TOOL_NAME) == tool
+    )
 
 
 # --- spans that are never current -----------------------------------------------------------------------------------

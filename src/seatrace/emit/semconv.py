@@ -86,6 +86,17 @@ TOOL_DEFINITIONS: Final = "gen_ai.tool.definitions"
 TOKEN_MODALITY: Final = "gen_ai.token.modality"
 TOKEN_TYPE_LEGACY: Final = "gen_ai.token.type"
 
+MCP_METHOD: Final = "mcp.method.name"
+MCP_PROTOCOL_VERSION: Final = "mcp.protocol.version"
+MCP_SESSION_ID: Final = "mcp.session.id"
+MCP_RESOURCE_URI: Final = "mcp.resource.uri"
+JSONRPC_REQUEST_ID: Final = "jsonrpc.request.id"
+RPC_STATUS_CODE: Final = "rpc.response.status_code"
+NETWORK_TRANSPORT: Final = "network.transport"
+NETWORK_PROTOCOL_NAME: Final = "network.protocol.name"
+CLIENT_ADDRESS: Final = "client.address"
+CLIENT_PORT: Final = "client.port"
+
 USER_ID: Final = "user.id"
 SESSION_ID: Final = "session.id"
 

@@ -105,6 +105,41 @@ REGISTRY: tuple[Library, ...] = (
             "strands.types._events",
         ),
     ),
+    Library(
+        "mcp",
+        "mcp",
+        "mcp",
+        "1.12.4",
+        "requests and sessions, client and server, over stdio, HTTP and in memory; the trace goes on at the server",
+        kind="framework",
+        further=(
+            "mcp.shared.jsonrpc_dispatcher",
+            "mcp.shared.direct_dispatcher",
+            "mcp.shared._otel",
+            "mcp.server.runner",
+            "mcp.client.session",
+            "mcp.shared.session",
+            "mcp.client.streamable_http",
+            "mcp.client.stdio",
+            "mcp.server.stdio",
+            "mcp.server.fastmcp.tools.base",
+            "mcp.server.mcpserver.tools.base",
+        ),
+    ),
+    Library(
+        "fastmcp",
+        "fastmcp",
+        "fastmcp.tools",
+        "2.12.5",
+        "requests and sessions of its clients and servers, through mcp",
+        kind="framework",
+        further=(
+            "fastmcp.tools.tool",
+            "fastmcp.tools.function_tool",
+            "fastmcp.client.telemetry",
+            "fastmcp.server.telemetry",
+        ),
+    ),
 )
 
 State = Literal["observed", "not imported", "not installed", "target missing", "switched off"]

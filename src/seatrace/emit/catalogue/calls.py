@@ -12,6 +12,7 @@ from seatrace.emit import semconv as names
 from .metric import (
     AGENT_SECONDS,
     CALLS,
+    MCP_SECONDS,
     SECONDS,
     TOKENS,
     USD,
@@ -130,6 +131,46 @@ TOOL_DURATION: Final = histogram(
     (names.TOOL_NAME, names.TOOL_TYPE, names.AGENT_NAME, names.ERROR_TYPE),
     "Time of a tool execution.",
     "seatrace",
+)
+
+_MCP_SESSION = (names.MCP_PROTOCOL_VERSION, names.NETWORK_TRANSPORT, names.NETWORK_PROTOCOL_NAME, names.ERROR_TYPE)
+_MCP = (
+    names.MCP_METHOD,
+    names.OPERATION_NAME,
+    names.TOOL_NAME,
+    names.PROMPT_NAME,
+    names.RPC_STATUS_CODE,
+    *_MCP_SESSION,
+)
+_SERVER = (names.SERVER_ADDRESS, names.SERVER_PORT)
+
+MCP_CLIENT_DURATION: Final = histogram(
+    "mcp.client.operation.duration",
+    "s",
+    MCP_SECONDS,
+    (*_MCP, *_SERVER),
+    "Time of an MCP request, from its sending to its answer.",
+)
+MCP_SERVER_DURATION: Final = histogram(
+    "mcp.server.operation.duration",
+    "s",
+    MCP_SECONDS,
+    _MCP,
+    "Time of an MCP request, from its arrival to its answer.",
+)
+MCP_CLIENT_SESSION_DURATION: Final = histogram(
+    "mcp.client.session.duration",
+    "s",
+    MCP_SECONDS,
+    (*_MCP_SESSION, *_SERVER),
+    "Time of an MCP session, as the client sees it.",
+)
+MCP_SERVER_SESSION_DURATION: Final = histogram(
+    "mcp.server.session.duration",
+    "s",
+    MCP_SECONDS,
+    _MCP_SESSION,
+    "Time of an MCP session, as the server sees it.",
 )
 
 _AGENT_RUN = (names.AGENT_NAME, names.TENANT, names.ERROR_TYPE)
