@@ -50,6 +50,25 @@ REGISTRY: tuple[Library, ...] = (
         "0.50.0",
         "messages, beta messages, stream helpers, tool runner, completions, token counts",
     ),
+    Library(
+        "pydantic_ai",
+        "pydantic-ai-slim",
+        "pydantic_ai.agent",
+        "1.0.0",
+        "agent runs (also streamed and iterated), delegation, tools, models of any client",
+        kind="framework",
+        further=("pydantic_ai.tool_manager", "pydantic_ai._tool_manager"),
+    ),
+    Library(
+        "agent_framework",
+        "agent-framework-core",
+        "agent_framework.observability",
+        "1.4.0",
+        "agent runs, sub-agents as tools, function tools, workflows, chat clients of any kind",
+        kind="framework",
+        further=("agent_framework._tools", "agent_framework._clients", "agent_framework._workflows._workflow",
+                 "agent_framework._workflows._functional"),
+    ),
 )
 
 State = Literal["observed", "not imported", "not installed", "target missing", "switched off"]
@@ -110,7 +129,7 @@ def _hook(library: Library, target: str, patched: Callable[[], None]) -> Callabl
             return
         lost = len(patches.lost)
         try:
-            importlib.import_module(f"{__name__}.{library.name}").patch(module, patches)
+            importlib.import_module(f"{__name__}.{library.name.replace('.', '_')}").patch(module, patches)
         except Exception as error:  # an AttributeError, as a rule; a library too new for us is the user's to have
             if target != library.target:
                 patches.lost.append(f"{target} has no {error}")
