@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from seatrace.core import context, pipeline
-from seatrace.core.drive import driven
 from seatrace.core.patch import Patches
 from seatrace.core.record import Call, Content
 from seatrace.core.step import Step
@@ -21,7 +20,7 @@ from seatrace.core.step import Step
 from ._blocks import block
 from ._models import ModelCall, model_call
 from ._pydantic_messages import messages, read_response
-from ._steps import step
+from ._steps import step, stepped
 
 _LIBRARY = "pydantic_ai"
 
@@ -46,7 +45,7 @@ def patch(module: Any, patches: Patches) -> None:
     manager = getattr(module, "ToolManager", None)
     if module.__name__ != "pydantic_ai.agent":
         name = "_raw_execute" if "_raw_execute" in vars(manager) else "_call_tool"
-        patches.replace(manager, name, _tool)
+        patches.replace(manager, name, stepped(_tool, content=_tool_content, read=_returned, of=_ToolStep))
         return
     prepared = getattr(module, "_PreparedAgentRun", None)  # inside of `iter` there, past its look at who called it
     models: set[type] = set()
@@ -112,35 +111,22 @@ class _ToolStep(Step):
         super().end(error)
 
 
-def _tool(original: Any) -> Any:
-    def starter(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Step] | None:
-        if pipeline.current is None or len(args) < 2:
-            return None
-        manager, asked = args[0], args[1]
-        call = getattr(asked, "call", asked)  # the model's call, or that with its arguments validated
-        tool = getattr(asked, "tool", None) or (manager.tools or {}).get(call.tool_name)
-        definition = getattr(tool, "tool_def", None)
-        if getattr(definition, "kind", None) == "output" or kwargs.get("allow_partial"):
-            return None
-        return lambda: _ToolStep.begin(
-            lambda: step(
-                "tool",
-                _LIBRARY,
-                call.tool_name,
-                description=getattr(definition, "description", None),
-                tool_call_id=call.tool_call_id,
-            ),
-            lambda: Content(tool_arguments=_arguments(asked, call)),
-        )
-
-    return driven(original, starter, _returned)
+def _tool(manager: Any, asked: Any, *args: Any, **kwargs: Any) -> Call | None:
+    call = getattr(asked, "call", asked)  # the model's call, or that with its arguments validated
+    tool = getattr(asked, "tool", None) or (manager.tools or {}).get(call.tool_name)
+    definition = getattr(tool, "tool_def", None)
+    if getattr(definition, "kind", None) == "output":
+        return None
+    description = getattr(definition, "description", None)
+    return step("tool", _LIBRARY, call.tool_name, description=description, tool_call_id=call.tool_call_id)
 
 
-def _arguments(asked: Any, call: Any) -> Any:
+def _tool_content(manager: Any, asked: Any, *args: Any, **kwargs: Any) -> Content:
     found = getattr(asked, "validated_args", None)
     if found is None:
+        call = getattr(asked, "call", asked)
         found = json.loads(call.args) if isinstance(call.args, str) and call.args else call.args
-    return found
+    return Content(tool_arguments=found)
 
 
 def _returned(call: Call, value: Any) -> None:
