@@ -32,8 +32,13 @@ def step(kind: Kind, library: str, name: Any, **details: Any) -> Call:
     return Call(kind, _OPERATIONS[kind], library, name=name if isinstance(name, str) and name else None, **details)
 
 
+def no_content(*args: Any, **kwargs: Any) -> Content:
+    """Nothing, whatever the arguments are."""
+    return Content()
+
+
 def stepped(
-    begin: Begin, *, content: Callable[..., Content] = Content, read: Result | None = None, of: type[Step] = Step
+    begin: Begin, *, content: Callable[..., Content] = no_content, read: Result | None = None, of: type[Step] = Step
 ) -> Any:
     """Makes a replacement for a method, static method, class method or function, which runs as the step that ``begin``
     makes a call for.

@@ -1,0 +1,1 @@
+"""Tests of Microsoft's agent-framework."""
