@@ -57,8 +57,25 @@ def native(untraced: None, captured: Captured, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", captured.tracer_provider)
 
 
+_clients: list[Any] = []
+
+
+def go(coroutine: Any) -> Any:
+    """Runs it, and closes the clients that were made for it."""
+
+    async def main() -> Any:
+        try:
+            return await coroutine
+        finally:
+            while _clients:
+                await _clients.pop().close()
+
+    return asyncio.run(main())
+
+
 def make_client(provider: FakeProvider, kind: str = "chat") -> Any:
     client = openai.AsyncOpenAI(base_url=f"{provider.url}/v1", api_key="sk-test")
+    _clients.append(client)
     return (OpenAIChatClient if kind == "responses" else OpenAIChatCompletionClient)(model=MODEL, async_client=client)
 
 
@@ -118,7 +135,7 @@ invoke_workflow voyage agent.name='voyage' seatrace.run.model_calls=5 seatrace.r
 
 @pytest.mark.parametrize("way", [run, stream, stream_to_its_end])
 def test_every_way_to_run_an_agent_is_the_same_voyage(way: Any, provider: FakeProvider, captured: Captured) -> None:
-    assert asyncio.run(way(make_captain(provider))) == ANSWER
+    assert go(way(make_captain(provider))) == ANSWER
     assert seen(captured) == VOYAGE
     said, true = totals(captured.spans, provider.served)
     assert said == true
@@ -127,7 +144,7 @@ def test_every_way_to_run_an_agent_is_the_same_voyage(way: Any, provider: FakePr
 
 @pytest.mark.parametrize("way", [run, stream])
 def test_responses_count_once(way: Any, provider: FakeProvider, captured: Captured) -> None:
-    assert asyncio.run(way(make_captain(provider, "responses"))) == ANSWER
+    assert go(way(make_captain(provider, "responses"))) == ANSWER
     said, true = totals(captured.spans, provider.served)
     assert said == true
     assert true["model_calls"] == 5
@@ -148,19 +165,19 @@ async def sail_streaming(workflow: Any) -> str:
 
 @pytest.mark.parametrize("way", [sail, sail_streaming])
 def test_a_workflow_stands_around_its_agents(way: Any, provider: FakeProvider, captured: Captured) -> None:
-    assert asyncio.run(way(make_voyage(provider))) == ANSWER
+    assert go(way(make_voyage(provider))) == ANSWER
     assert seen(captured) == SAILED
     said, true = totals(captured.spans, provider.served)
     assert said == true
 
 
 def test_a_made_up_name_is_none(provider: FakeProvider, captured: Captured) -> None:
-    asyncio.run(sail(make_voyage(provider, name=None)))
+    go(sail(make_voyage(provider, name=None)))
     assert captured.spans[-1].name == "invoke_workflow"
 
 
 def test_a_workflow_as_an_agent(provider: FakeProvider, captured: Captured) -> None:
-    assert asyncio.run(run(make_voyage(provider).as_agent("fleet"))) == ANSWER
+    assert go(run(make_voyage(provider).as_agent("fleet"))) == ANSWER
     assert captured.spans[-1].name == "invoke_workflow voyage"
 
 
@@ -172,7 +189,7 @@ def test_a_session_is_the_conversation(provider: FakeProvider, captured: Capture
         with seatrace.session(conversation="bridge"):
             await agent.run(QUESTION, session=agent.create_session(session_id="harbour"))
 
-    asyncio.run(main())
+    go(main())
     found = [call.conversation_id for call in captured.calls if call.kind == "agent" and call.name == "captain"]
     assert found == ["harbour", "bridge"]
 
@@ -216,7 +233,7 @@ def test_a_model_without_an_observed_client_counts(
 ) -> None:
     if traced:
         request.getfixturevalue("native")
-    assert asyncio.run(way(Agent(client=Trained(), name="captain", tools=[tide]))) == ANSWER
+    assert go(way(Agent(client=Trained(), name="captain", tools=[tide]))) == ANSWER
     spans = captured.spans
     assert sorted(span.name for span in spans) == [
         "chat parrot-1",
@@ -239,7 +256,7 @@ def test_a_failing_model_is_an_error(captured: Captured) -> None:
     client = Trained()
     client.fails = True
     with pytest.raises(ConnectionError, match="no signal"):
-        asyncio.run(run(Agent(client=client, name="captain")))
+        go(run(Agent(client=client, name="captain")))
     assert [(span.name, (span.attributes or {})["error.type"]) for span in captured.spans] == [
         ("chat parrot-1", "ConnectionError"),
         ("invoke_agent captain", "ConnectionError"),
@@ -252,7 +269,7 @@ def test_a_failing_model_is_an_error(captured: Captured) -> None:
 @pytest.mark.parametrize("way", [run, stream])
 def test_content_only_where_it_is_captured(way: Any, provider: FakeProvider) -> None:
     with capture(capture_content=True) as captured:
-        asyncio.run(way(make_captain(provider)))
+        go(way(make_captain(provider)))
     found = {span.name: span.attributes or {} for span in captured.spans}
     assert re.fullmatch(r'\{"port": ?"[^"]+"\}', str(found["execute_tool tide"]["gen_ai.tool.call.arguments"]))
     assert "high at noon" in str(found["execute_tool tide"]["gen_ai.tool.call.result"])
@@ -260,14 +277,14 @@ def test_content_only_where_it_is_captured(way: Any, provider: FakeProvider) -> 
     assert ANSWER in str(found["invoke_agent captain"]["gen_ai.output.messages"])
 
     with capture() as captured:
-        asyncio.run(way(make_captain(provider)))
+        go(way(make_captain(provider)))
     told = " ".join(str(span.attributes) for span in captured.spans)
     assert not [words for words in ("high at noon", QUESTION, ANSWER, PILOTED) if words in told]
 
 
 def test_content_of_a_workflow(provider: FakeProvider) -> None:
     with capture(capture_content=True) as captured:
-        asyncio.run(sail(make_voyage(provider)))
+        go(sail(make_voyage(provider)))
     assert ANSWER in str((captured.spans[-1].attributes or {})["gen_ai.output.messages"])
 
 
@@ -278,7 +295,7 @@ def test_content_of_a_workflow(provider: FakeProvider) -> None:
 def test_native_spans_of_agents_are_enriched_and_not_doubled(
     way: Any, provider: FakeProvider, captured: Captured, native: None
 ) -> None:
-    assert asyncio.run(way(make_captain(provider))) == ANSWER
+    assert go(way(make_captain(provider))) == ANSWER
     spans = captured.spans
     count(spans, {"chat": 5, "execute_tool": 4, "invoke_agent": 2})
     tool = next(span for span in spans if span.name == "execute_tool tide")
@@ -296,7 +313,7 @@ def test_native_spans_of_agents_are_enriched_and_not_doubled(
 
 @pytest.mark.parametrize("way", [sail, sail_streaming])
 def test_native_span_of_a_workflow_is_ours(way: Any, provider: FakeProvider, captured: Captured, native: None) -> None:
-    assert asyncio.run(way(make_voyage(provider))) == ANSWER
+    assert go(way(make_voyage(provider))) == ANSWER
     spans = captured.spans
     count(spans, {"chat": 5, "execute_tool": 4, "invoke_agent": 2, "invoke_workflow": 1})
     assert "workflow.run" not in {span.name for span in spans}
@@ -334,7 +351,7 @@ def test_outputs_and_events_are_the_same_with_and_without(provider: FakeProvider
 
     def all_of_it() -> Any:
         signatures = [inspect.signature(each) for each in (FunctionTool.invoke, BaseChatClient.get_response)]
-        return [asyncio.run(each()) for each in (plain, pieces, events, unstarted)], signatures
+        return [go(each()) for each in (plain, pieces, events, unstarted)], signatures
 
     seatrace.uninstrument()
     before = all_of_it()
@@ -343,6 +360,7 @@ def test_outputs_and_events_are_the_same_with_and_without(provider: FakeProvider
     assert all(call.ended for call in captured.calls)
 
 
+@pytest.mark.filterwarnings("ignore:coroutine 'RawAgent.run:RuntimeWarning")
 def test_an_abandoned_stream_leaves_nothing_open(provider: FakeProvider, captured: Captured) -> None:
     async def left(made: Any) -> None:
         async for update in made:
@@ -356,7 +374,7 @@ def test_an_abandoned_stream_leaves_nothing_open(provider: FakeProvider, capture
         gc.collect()
         await asyncio.sleep(0)
 
-    asyncio.run(main())
+    go(main())
     roots = [span.name for span in captured.spans if span.parent is None]
     assert sorted(roots) == ["invoke_agent captain", "invoke_workflow voyage"]
     assert all(call.ended for call in captured.calls)
@@ -369,7 +387,7 @@ def test_two_runs_at_once_do_not_mix(provider: FakeProvider, captured: Captured)
         agent = make_captain(provider)
         await asyncio.gather(run(agent), stream(agent))
 
-    asyncio.run(main())
+    go(main())
     roots = [span for span in captured.spans if span.parent is None]
     assert [(span.attributes or {})["seatrace.run.model_calls"] for span in roots] == [5, 5]
     assert len({span.context.trace_id for span in captured.spans if span.context}) == 2
@@ -381,6 +399,6 @@ def test_uninstrument_restores_the_same_objects(provider: FakeProvider) -> None:
     owners = [AgentTelemetryLayer, ChatTelemetryLayer, BaseChatClient, FunctionTool, Workflow, tools]
     before = [dict(vars(owner)) for owner in owners]
     with capture():
-        asyncio.run(run(make_captain(provider)))
+        go(run(make_captain(provider)))
         assert [now == then for now, then in zip(map(vars, owners), before, strict=True)] == [False] * len(owners)
     assert [dict(vars(owner)) for owner in owners] == before
