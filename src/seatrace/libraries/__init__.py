@@ -66,8 +66,12 @@ REGISTRY: tuple[Library, ...] = (
         "1.4.0",
         "agent runs, sub-agents as tools, function tools, workflows, chat clients of any kind",
         kind="framework",
-        further=("agent_framework._tools", "agent_framework._clients", "agent_framework._workflows._workflow",
-                 "agent_framework._workflows._functional"),
+        further=(
+            "agent_framework._tools",
+            "agent_framework._clients",
+            "agent_framework._workflows._workflow",
+            "agent_framework._workflows._functional",
+        ),
     ),
 )
 

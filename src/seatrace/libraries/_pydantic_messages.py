@@ -10,7 +10,7 @@ from seatrace.core.record import Call, Usage
 
 def messages(history: Iterable[Any]) -> list[dict[str, Any]]:
     """A conversation, request by request and response by response."""
-    found = []
+    found: list[dict[str, Any]] = []
     for each in history:
         for part in each.parts:
             role = _ROLES.get(part.part_kind, "user" if each.kind == "request" else "assistant")

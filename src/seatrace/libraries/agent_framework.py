@@ -136,7 +136,7 @@ def _tool(self: Any, *, tool_call_id: str | None = None, **others: Any) -> Call:
 
 
 def _tool_content(self: Any, *, arguments: Any = None, context: Any = None, **others: Any) -> Content:
-    given = arguments if arguments is not None else getattr(context, "arguments", None)
+    given: Any = arguments if arguments is not None else getattr(context, "arguments", None)
     return Content(tool_arguments=given.model_dump() if hasattr(given, "model_dump") else given)
 
 

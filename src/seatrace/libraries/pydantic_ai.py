@@ -186,7 +186,7 @@ def _streamed(original: Any) -> Any:
 
 @asynccontextmanager
 async def _opened(manager: Any, start: Callable[[], ModelCall]) -> AsyncIterator[Any]:
-    """What goes out while the stream is opened is a part of the call; it is read in the block, maybe by another task."""
+    """What goes out while a stream is opened is a part of the call; it is read in the block, maybe by another task."""
     made = start()
     made.enter()
     try:

@@ -1,5 +1,7 @@
 """pydantic-ai: the crew's voyage in every way that an agent runs, and what seatrace leaves as it was."""
 
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 import asyncio
@@ -341,11 +343,15 @@ def test_native_spans_are_enriched_and_not_doubled(
     spans = captured.spans
     assert {span.instrumentation_scope.name for span in spans if span.instrumentation_scope} == {"pydantic-ai"}
     kinds = [str((span.attributes or {}).get("gen_ai.operation.name")) for span in spans]
-    expected = {"chat": 5, "execute_tool": 4, "invoke_agent": 2} if kind == "chat" else {
-        "chat": 2,
-        "execute_tool": 2,
-        "invoke_agent": 1,
-    }
+    expected = (
+        {"chat": 5, "execute_tool": 4, "invoke_agent": 2}
+        if kind == "chat"
+        else {
+            "chat": 2,
+            "execute_tool": 2,
+            "invoke_agent": 1,
+        }
+    )
     assert {each: kinds.count(each) for each in expected} == expected
     root = next(span for span in spans if span.parent is None)
     assert root.attributes is not None
