@@ -47,9 +47,17 @@ _KINDS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """Which kind of call a span is, by the attributes of OpenTelemetry, OpenInference and OpenLLMetry."""
 
+_SPAN_NAMES: Final[Mapping[str, str]] = {
+    "agent run": "agent",
+    "running tool": "tool",
+    "invoke_agent": "agent",
+    "execute_tool": "tool",
+}
+"""The same by the span's name or its first word, where its attributes do not tell: pydantic-ai before 2.0."""
+
 _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "tool": (names.TOOL_NAME, "tool.name", "traceloop.entity.name"),
-    "agent": (names.AGENT_NAME, "agent.name", "traceloop.entity.name"),
+    "agent": (names.AGENT_NAME, "agent.name", "traceloop.entity.name", "agent_name"),
     "workflow": (names.AGENT_NAME, names.WORKFLOW_NAME_LEGACY, "traceloop.entity.name"),
 }
 """Where a span of a kind has the name of what it is about. Model calls need none: one within another is that one."""
@@ -92,12 +100,17 @@ def _stands_for(span: Any, call: Call) -> bool:
         return True
     if _UNNAMED.get(span.name) == call.kind:
         return bool(scope.name.partition(".")[0] == call.library)
-    for key, kinds in _KINDS.items():
-        word = attributes.get(key)
-        if word is not None and kinds.get(word) in (call.kind, _ALSO.get(call.kind)):
-            wanted = _NAMES.get(call.kind)
-            return wanted is None or any(attributes.get(each) == call.name for each in wanted)
-    return False
+    told = _told_kinds(span, attributes)
+    if call.kind not in told and _ALSO.get(call.kind, call.kind) not in told:
+        return False
+    wanted = _NAMES.get(call.kind)
+    return wanted is None or call.name is None or any(attributes.get(each) == call.name for each in wanted)
+
+
+def _told_kinds(span: Any, attributes: Mapping[str, Any]) -> set[str | None]:
+    told = {kinds.get(attributes[key]) for key, kinds in _KINDS.items() if key in attributes}
+    name = str(span.name)
+    return told or {_SPAN_NAMES.get(name) or _SPAN_NAMES.get(name.partition(" ")[0])}
 
 
 def _executes(span: Any, tool: str | None) -> bool:

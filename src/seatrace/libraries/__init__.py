@@ -138,6 +138,28 @@ REGISTRY: tuple[Library, ...] = (
             "fastmcp.tools.function_tool",
             "fastmcp.client.telemetry",
             "fastmcp.server.telemetry",
+    ),
+    Library(
+        "pydantic_ai",
+        "pydantic-ai-slim",
+        "pydantic_ai.agent",
+        "1.0.0",
+        "agent runs (also streamed and iterated), delegation, tools, models of any client",
+        kind="framework",
+        further=("pydantic_ai.tool_manager", "pydantic_ai._tool_manager"),
+    ),
+    Library(
+        "agent_framework",
+        "agent-framework-core",
+        "agent_framework.observability",
+        "1.4.0",
+        "agent runs, sub-agents as tools, function tools, workflows, chat clients of any kind",
+        kind="framework",
+        further=(
+            "agent_framework._tools",
+            "agent_framework._clients",
+            "agent_framework._workflows._workflow",
+            "agent_framework._workflows._functional",
         ),
     ),
 )

@@ -18,6 +18,8 @@ from seatrace.core.observe import CLOCKS_LIMIT, read_clocks
 from seatrace.core.pipeline import Pipeline
 from seatrace.core.record import Call, Content
 
+from ._steps import no_content
+
 Begin = Callable[..., "Call | None"]
 Read = Callable[[Call, Any], Any]
 """Reads an answer or a chunk. ``True`` of a chunk: nothing is to come after it, the call ends before the framework gets
@@ -157,7 +159,7 @@ class ModelCall:
 
 
 def model_call(
-    begin: Begin, *, content: Callable[..., Content] = Content, read: Read | None = None, chunk: Read | None = None
+    begin: Begin, *, content: Callable[..., Content] = no_content, read: Read | None = None, chunk: Read | None = None
 ) -> Any:
     """Makes a replacement for the method of a framework that calls a model.
 
