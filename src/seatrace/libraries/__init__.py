@@ -50,6 +50,23 @@ REGISTRY: tuple[Library, ...] = (
         "0.50.0",
         "messages, beta messages, stream helpers, tool runner, completions, token counts",
     ),
+    Library(
+        "crewai",
+        "crewai",
+        "crewai",
+        "1.15.0",
+        "crews, flows, agents, tools, models whose client is not observed",
+        "framework",
+    ),
+    Library(
+        "llama_index.core",
+        "llama-index-core",
+        "llama_index.core",
+        "0.13.0",
+        "agents, workflows, query engines, tools, retrievers, models and embeddings whose client is not observed",
+        "framework",
+        ("llama_index.core.agent.workflow.multi_agent_workflow", "workflows.workflow"),
+    ),
 )
 
 State = Literal["observed", "not imported", "not installed", "target missing", "switched off"]
@@ -110,7 +127,7 @@ def _hook(library: Library, target: str, patched: Callable[[], None]) -> Callabl
             return
         lost = len(patches.lost)
         try:
-            importlib.import_module(f"{__name__}.{library.name}").patch(module, patches)
+            importlib.import_module(f"{__name__}.{library.name.replace('.', '_')}").patch(module, patches)
         except Exception as error:  # an AttributeError, as a rule; a library too new for us is the user's to have
             if target != library.target:
                 patches.lost.append(f"{target} has no {error}")
