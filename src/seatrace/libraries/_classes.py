@@ -17,28 +17,26 @@ Rule = tuple[type, tuple[str, ...], Callable[[Any], Any]]
 
 
 def replace_below(rules: Iterable[Rule], maker: type, patches: Patches) -> None:
-    """Replaces the methods of all classes that exist, and of those whose making ``maker.__init_subclass__`` notices,
-    after it has done its own work on them.
-
-    Raises:
-        AttributeError: ``maker`` has no ``__init_subclass__`` of its own.
-    """
+    """Replaces the methods of all classes that exist, and of those made below ``maker`` later, when that has done its
+    own work on them."""
     rules = list(rules)
+    own: classmethod[Any, Any, Any] | None = vars(maker).get("__init_subclass__")
 
-    def make(original: classmethod[Any, Any, Any]) -> Any:
-        @functools.wraps(original.__func__)
-        def init_subclass(cls: type, **kwargs: Any) -> None:
-            original.__get__(None, cls)(**kwargs)
-            try:
-                for rule in rules:
-                    if issubclass(cls, rule[0]):
-                        _tap(cls, rule, patches)
-            except Exception as error:
-                guard.fault(f"patch {cls.__qualname__}", error)
+    def init_subclass(cls: Any, **kwargs: Any) -> None:
+        inherited: Any = super(maker, cls)  # type: ignore[arg-type]
+        (inherited.__init_subclass__ if own is None else own.__get__(None, cls))(**kwargs)
+        try:
+            for rule in rules:
+                if issubclass(cls, rule[0]):
+                    _tap(cls, rule, patches)
+        except Exception as error:
+            guard.fault(f"patch {cls.__qualname__}", error)
 
-        return classmethod(init_subclass)
-
-    patches.replace(maker, "__init_subclass__", make)
+    noticing: Any = classmethod(init_subclass if own is None else functools.wraps(own.__func__)(init_subclass))
+    if own is None:
+        patches.add(maker, "__init_subclass__", noticing)
+    else:
+        patches.replace(maker, "__init_subclass__", lambda original: noticing)
     for rule in rules:
         for cls in dict.fromkeys(_below(rule[0])):
             _tap(cls, rule, patches)
@@ -46,6 +44,7 @@ def replace_below(rules: Iterable[Rule], maker: type, patches: Patches) -> None:
 
 def _below(cls: type) -> Iterator[type]:
     yield cls
+    each: type
     for each in type.__subclasses__(cls):
         yield from _below(each)
 

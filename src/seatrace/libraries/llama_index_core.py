@@ -6,7 +6,6 @@ Its own dispatcher wraps the methods of its classes; ours stand beneath it, so t
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -16,9 +15,10 @@ from seatrace.core import pipeline
 from seatrace.core.drive import follow_result
 from seatrace.core.patch import Patches
 from seatrace.core.record import Call, Content
-from seatrace.core.step import Step, handled, pauses
+from seatrace.core.step import Step, pauses
 
 from ._classes import replace_below
+from ._failures import ToolFailed, noting
 from ._models import model_call
 from ._steps import step, stepped
 from ._usage import usage_in
@@ -98,7 +98,9 @@ def _run(original: Any) -> Any:
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
         if pipeline.current is None:
             return original(self, *args, **kwargs)
-        asked = kwargs.get("start_event") or next((each for each in args if hasattr(type(each), "model_fields")), kwargs)
+        asked = kwargs.get("start_event") or next(
+            (each for each in args if hasattr(type(each), "model_fields")), kwargs
+        )
 
         def start() -> Step:
             return Step.begin(lambda: _run_call(self, asked), lambda: _run_content(asked))
@@ -191,31 +193,10 @@ def _event(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 # --- tools, retrievals, query engines ---------------------------------------------------------------------------------
 
 
-class ToolFailed(Exception):
-    """What a tool says of itself without raising anything."""
-
-
-def _noting(original: Any) -> Any:
-    """A tool may return its failure, as words for the model."""
-
-    def note(output: Any) -> Any:
-        if getattr(output, "is_error", False) is True:
-            handled(getattr(output, "exception", None) or ToolFailed(), "tool")
-        return output
-
-    if inspect.iscoroutinefunction(original):
-
-        @functools.wraps(original)
-        async def acall(*args: Any, **kwargs: Any) -> Any:
-            return note(await original(*args, **kwargs))
-
-        return acall
-
-    @functools.wraps(original)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return note(original(*args, **kwargs))
-
-    return call
+def _failure(output: Any) -> BaseException | None:
+    if getattr(output, "is_error", False) is not True:
+        return None
+    return getattr(output, "exception", None) or ToolFailed()
 
 
 def _tool(tool: Any, *args: Any, **kwargs: Any) -> Call | None:
@@ -376,5 +357,5 @@ _METHODS: tuple[tuple[str, str, tuple[str, ...], Callable[[Any], Any]], ...] = (
         ("query", "aquery"),
         stepped(_engine, content=_engine_content, read=_run_answer),
     ),
-    ("tools.types", "BaseTool", ("call", "acall"), lambda original: _tool_step(_noting(original))),
+    ("tools.types", "BaseTool", ("call", "acall"), lambda original: _tool_step(noting(original, _failure))),
 )
