@@ -22,8 +22,8 @@ def replace_below(rules: Iterable[Rule], maker: type, patches: Patches) -> None:
     rules = list(rules)
     own: classmethod[Any, Any, Any] | None = vars(maker).get("__init_subclass__")
 
-    def init_subclass(cls: Any, **kwargs: Any) -> None:
-        inherited: Any = super(maker, cls)  # type: ignore[arg-type]
+    def init_subclass(cls: Any, /, **kwargs: Any) -> None:
+        inherited: Any = super(maker, cls)
         (inherited.__init_subclass__ if own is None else own.__get__(None, cls))(**kwargs)
         try:
             for rule in rules:
