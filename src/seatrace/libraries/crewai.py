@@ -61,7 +61,9 @@ def _loaded(name: str) -> Any:
 
 
 def _agent(agent: Any, *args: Any, **kwargs: Any) -> Call:
-    return step("agent", _LIBRARY, agent.role.strip(), description=agent.goal or None)
+    role = agent._original_role or agent.role  # before inputs were put into it: few values, and nobody's secret
+    goal = agent._original_goal or agent.goal
+    return step("agent", _LIBRARY, role.strip(), description=goal or None)
 
 
 def _task(agent: Any, task: Any = None, *args: Any, **kwargs: Any) -> Content:

@@ -269,6 +269,8 @@ def test_agent_that_fails(captured: Captured) -> None:
 
 def test_flow(provider: FakeProvider, captured: Captured) -> None:
     class Passage(Flow):
+        _skip_auto_memory = True  # which would load a database
+
         @start()
         def leave(self) -> str:
             return str(crew_of(agent(provider, tools=[])).kickoff())
