@@ -3,10 +3,15 @@ for each (``noxfile.py``). Elsewhere the folder is left out."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of OpenTelemetry 1.42, which some frameworks pin
+    import opentelemetry.context  # noqa: F401
 
 from frameworks.crew import captain
 from seatrace.demo.provider import FakeProvider

@@ -43,7 +43,7 @@ class Patches:
         if original is _MISSING:
             raise AttributeError(f"{getattr(owner, '__qualname__', owner)}.{name}")
         for each in _buried:
-            if each[3] is original:  # whoever had patched on top of it is gone
+            if each[3] is original and each[2] is not _MISSING:  # whoever had patched on top of it is gone
                 original = each[2]
         replacement = make(original)
         setattr(owner, name, replacement)
@@ -66,15 +66,22 @@ class Patches:
                     self._done.append((found, "__wrapped__", original, replacement))
                 found = inner
 
+    def add(self, owner: Any, name: str, value: Any) -> None:
+        """Gives ``owner`` an attribute of its own that it has not, or inherits."""
+        setattr(owner, name, value)
+        self._done.append((owner, name, _MISSING, value))
+
     def undo(self) -> None:
         """Puts the original objects back. Where somebody patched on top of us, their wrapper stays and ours goes
         silent: the pipeline is off by then."""
         for owner, name, original, replacement in reversed(self._done):
             held = owner.__wrapped__ if name == "__wrapped__" else vars(owner).get(name)
-            if held is replacement:
-                setattr(owner, name, original)
-            else:
+            if held is not replacement:
                 _buried.append((owner, name, original, replacement))
+            elif original is _MISSING:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, original)
         self._done.clear()
 
     def __bool__(self) -> bool:

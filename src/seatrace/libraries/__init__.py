@@ -138,6 +138,7 @@ REGISTRY: tuple[Library, ...] = (
             "fastmcp.tools.function_tool",
             "fastmcp.client.telemetry",
             "fastmcp.server.telemetry",
+        ),
     ),
     Library(
         "pydantic_ai",
@@ -161,6 +162,23 @@ REGISTRY: tuple[Library, ...] = (
             "agent_framework._workflows._workflow",
             "agent_framework._workflows._functional",
         ),
+    ),
+    Library(
+        "crewai",
+        "crewai",
+        "crewai",
+        "1.15.0",
+        "crews, flows, agents, tools, models whose client is not observed",
+        "framework",
+    ),
+    Library(
+        "llama_index.core",
+        "llama-index-core",
+        "llama_index.core",
+        "0.13.0",
+        "agents, workflows, query engines, tools, retrievers, models and embeddings whose client is not observed",
+        "framework",
+        ("llama_index.core.agent.workflow.multi_agent_workflow", "workflows.workflow"),
     ),
 )
 
