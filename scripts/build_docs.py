@@ -30,11 +30,11 @@ from seatrace.kit import boards, lint
 from seatrace.kit.rules import Alert, groups
 from seatrace.kit.rules.rule import lines, spaced
 from seatrace.kit.rules.thresholds import known
-from seatrace.libraries import REGISTRY, providers
+from seatrace.libraries import REGISTRY, Library, providers
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
-PINS = (*sorted((ROOT / "requirements" / "frameworks").glob("*-newest.txt")), ROOT / "requirements" / "ci.txt")
+PINS = ROOT / "requirements" / "ci.txt"
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -71,9 +71,8 @@ def libraries(kind: str) -> Callable[[], str]:
     """Those of one kind in the registry, with the versions that the tests run."""
 
     def rows() -> str:
-        newest = dict(line.split(" ")[0].split("==", 1) for pins in PINS for line in _pinned(pins))
         rows = [
-            (f"`{each.distribution}`", each.oldest, newest[each.distribution], each.observes)
+            (f"`{each.distribution}`", each.oldest, _newest(each), each.observes)
             for each in REGISTRY
             if each.kind == kind
         ]
@@ -82,8 +81,18 @@ def libraries(kind: str) -> Callable[[], str]:
     return rows
 
 
-def _pinned(pins: Path) -> list[str]:
-    return [line for line in pins.read_text().splitlines() if "==" in line]
+def _newest(library: Library) -> str:
+    """The version that the tests run: of a client in the environment of all of them, of a framework in its own."""
+    pins = PINS
+    if library.kind == "framework":
+        name = library.name.replace(".", "_")
+        pins = next(
+            path
+            for path in (PINS.parent / "frameworks").glob("*-newest.txt")
+            if name in path.stem.rpartition("-")[0].split("+")
+        )
+    lines = (line.split(" ")[0].split("==", 1) for line in pins.read_text().splitlines() if "==" in line)
+    return dict(lines)[library.distribution]
 
 
 def operations() -> str:

@@ -71,13 +71,17 @@ def test_the_version_matrix_runs_what_the_registry_promises() -> None:
 
 
 def test_each_framework_is_pinned_at_its_oldest_and_a_newer_version() -> None:
-    pinned: dict[str, set[str]] = {"oldest": set(), "newest": set()}
+    pinned: dict[tuple[str, str], list[str]] = {}
     for path in (SOURCE.parents[1] / "requirements" / "frameworks").glob("*.txt"):
-        pinned[path.stem.rpartition("-")[2]].update(path.read_text().splitlines())
+        together, _, age = path.stem.rpartition("-")
+        for name in together.split("+"):
+            pinned[name, age] = path.read_text().splitlines()
     for each in REGISTRY:
         if each.kind == "framework":
-            assert f"{each.distribution}=={each.oldest}" in pinned["oldest"]
-            newer = [line for line in pinned["newest"] if line.startswith(f"{each.distribution}==")]
+            name = each.name.replace(".", "_")
+            assert f"{each.distribution}=={each.oldest}" in pinned[name, "oldest"]
+            newer = [line for line in pinned[name, "newest"] if line.startswith(f"{each.distribution}==")]
+            assert newer != [f"{each.distribution}=={each.oldest}"]
             assert len(newer) == 1, each.distribution
 
 
