@@ -34,7 +34,7 @@ from seatrace.libraries import REGISTRY, providers
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
-PINS = ROOT / "requirements" / "ci.txt"
+PINS = (*sorted((ROOT / "requirements" / "frameworks").glob("*-newest.txt")), ROOT / "requirements" / "ci.txt")
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -67,19 +67,31 @@ def _summary(name: str) -> str:
 # --- libraries ------------------------------------------------------------------------------------------------------
 
 
-def libraries() -> str:
-    """The registry, with the versions that the contract suite runs."""
-    newest = dict(line.split(" ")[0].split("==", 1) for line in PINS.read_text().splitlines() if "==" in line)
-    rows = [
-        (f"`{each.distribution}`", each.oldest, newest.get(each.distribution, "–"), each.observes) for each in REGISTRY
-    ]
-    return table(("Library", "Oldest tested", "Newest tested", "Observed"), rows)
+def libraries(kind: str) -> Callable[[], str]:
+    """Those of one kind in the registry, with the versions that the tests run."""
+
+    def rows() -> str:
+        newest = dict(line.split(" ")[0].split("==", 1) for pins in PINS for line in _pinned(pins))
+        rows = [
+            (f"`{each.distribution}`", each.oldest, newest[each.distribution], each.observes)
+            for each in REGISTRY
+            if each.kind == kind
+        ]
+        return table(("Library", "Oldest tested", "Newest tested", "Observed"), rows)
+
+    return rows
+
+
+def _pinned(pins: Path) -> list[str]:
+    return [line for line in pins.read_text().splitlines() if "==" in line]
 
 
 def operations() -> str:
     """The endpoints of each library and what they become."""
     rows = []
     for each in REGISTRY:
+        if each.kind != "client":
+            continue
         for path, shape in import_module(f"seatrace.libraries.{each.name}").ENDPOINTS.items():
             rows.append((f"`{each.name}`", f"`POST …{path}`", shape.kind, f"`{shape.operation}`"))
     return table(("Library", "Endpoint", "Kind", "`gen_ai.operation.name`"), rows)
@@ -251,7 +263,8 @@ def rule(alert: Alert) -> Callable[[], str]:
 
 TABLES: dict[str, Callable[[], str]] = {
     "names": names,
-    "libraries": libraries,
+    "libraries": libraries("client"),
+    "frameworks": libraries("framework"),
     "operations": operations,
     "hosts": hosts,
     "metrics of seatrace": metrics(catalogue.CALL_METRICS, "seatrace"),

@@ -70,6 +70,17 @@ def test_the_version_matrix_runs_what_the_registry_promises() -> None:
     assert matrix == {each.distribution: each.oldest for each in REGISTRY if each.kind == "client"}
 
 
+def test_each_framework_is_pinned_at_its_oldest_and_a_newer_version() -> None:
+    pinned: dict[str, set[str]] = {"oldest": set(), "newest": set()}
+    for path in (SOURCE.parents[1] / "requirements" / "frameworks").glob("*.txt"):
+        pinned[path.stem.rpartition("-")[2]].update(path.read_text().splitlines())
+    for each in REGISTRY:
+        if each.kind == "framework":
+            assert f"{each.distribution}=={each.oldest}" in pinned["oldest"]
+            newer = [line for line in pinned["newest"] if line.startswith(f"{each.distribution}==")]
+            assert len(newer) == 1, each.distribution
+
+
 def test_public_names_are_sorted_and_exist() -> None:
     assert seatrace.__all__ == sorted(seatrace.__all__)
     assert set(seatrace.__all__) == set(seatrace._PUBLIC)
