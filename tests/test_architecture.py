@@ -71,13 +71,16 @@ def test_the_version_matrix_runs_what_the_registry_promises() -> None:
 
 
 def test_each_framework_is_pinned_at_its_oldest_and_a_newer_version() -> None:
-    pinned: dict[str, set[str]] = {"oldest": set(), "newest": set()}
+    pinned: dict[tuple[str, str], set[str]] = {}
     for path in (SOURCE.parents[1] / "requirements" / "frameworks").glob("*.txt"):
-        pinned[path.stem.rpartition("-")[2]].update(path.read_text().splitlines())
+        folders, _, age = path.stem.rpartition("-")
+        for folder in folders.split("+"):
+            pinned[folder, age] = set(path.read_text().splitlines())
     for each in REGISTRY:
         if each.kind == "framework":
-            assert f"{each.distribution}=={each.oldest}" in pinned["oldest"]
-            newer = [line for line in pinned["newest"] if line.startswith(f"{each.distribution}==")]
+            folder = each.name.replace(".", "_")
+            assert f"{each.distribution}=={each.oldest}" in pinned[folder, "oldest"]
+            newer = [line for line in pinned[folder, "newest"] if line.startswith(f"{each.distribution}==")]
             assert len(newer) == 1, each.distribution
 
 

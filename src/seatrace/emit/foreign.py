@@ -101,6 +101,16 @@ def _stands_for(span: Any, call: Call) -> bool:
     return False
 
 
+def _executes(span: Any, tool: str | None) -> bool:
+    attributes = getattr(span, "attributes", None) or {}
+    return (
+        tool is not None
+        and getattr(span, "kind", None) is SpanKind.INTERNAL
+        and attributes.get(names.OPERATION_NAME) == "execute_tool"
+        and attributes.get(names.TOOL_NAME) == tool
+    )
+
+
 # --- spans that are never current -----------------------------------------------------------------------------------
 
 QUIET: Final = ("openinference.instrumentation", "opentelemetry.instrumentation.anthropic")
