@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from .record import Call, Content, Usage
-from .timeline import SPENDING_OF, Spending, Timeline
+from .timeline import Spending, Timeline, spending_of
 
 
 class RunWatch(Protocol):
@@ -67,7 +67,7 @@ class Run:
 
     def begins(self, call: Call) -> None:
         """A model or tool call begins; :meth:`add` ends it."""
-        spending = _spending_of(call)
+        spending = spending_of(call)
         if spending is not None:
             self.spends(spending, call.started_clock)
 
@@ -118,7 +118,7 @@ class Run:
 
     def _count(self, call: Call, *, own: bool) -> None:
         usage, cost = call.usage or Usage(), call.cost
-        spending = _spending_of(call)
+        spending = spending_of(call)
         with self._lock:
             if spending is not None:
                 self.timeline.end(spending, call.ended_clock)
@@ -141,10 +141,6 @@ class Run:
                 self.own_cost = _plus(self.own_cost, cost.total if cost else None)
             if cost is None and usage.input_tokens is not None:
                 self.unpriced += 1
-
-
-def _spending_of(call: Call) -> Spending | None:
-    return "tool" if call.runs_tool else SPENDING_OF.get(call.kind)
 
 
 def _plus(total: Any, value: Any) -> Any:

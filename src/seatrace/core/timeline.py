@@ -11,11 +11,18 @@ from collections.abc import Mapping
 from heapq import heappop, heappush
 from typing import Final, Literal
 
+from .record import Call
+
 Spending = Literal["model", "tool", "waiting"]
 SPENDINGS: Final[tuple[Spending, ...]] = ("model", "tool", "waiting")
 
 SPENDING_OF: Final[Mapping[str, Spending]] = {"inference": "model", "embeddings": "model"}
-"""Of a call by its kind; whatever runs a tool is a tool."""
+"""Of a call by its kind."""
+
+
+def spending_of(call: Call) -> Spending | None:
+    """What a call's time goes to, ``None`` where the run itself works."""
+    return "tool" if call.runs_tool else SPENDING_OF.get(call.kind)
 
 
 class Timeline:

@@ -90,8 +90,8 @@ def _stands_for(span: Any, call: Call) -> bool:
     ours or another's, that an MCP client's call carries out."""
     if not span.is_recording():
         return False
-    if call.kind == "mcp_client":
-        return _executes(span, call.name)
+    if call.exchange is not None:
+        return call.kind == "mcp_client" and _executes(span, call.name)
     scope = getattr(span, "instrumentation_scope", None)
     attributes = getattr(span, "attributes", None)
     if attributes is None or scope is None or scope.name == _OURS:

@@ -15,6 +15,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
+from seatrace import libraries
 from seatrace.core import guard, pipeline, signals
 from seatrace.core.drive import driven
 from seatrace.core.record import Call, Content, Exchange, Kind
@@ -303,7 +304,7 @@ class Echo:
         kind = getattr(kwargs.get("kind"), "name", None)
         call = innermost_call()
         if kind == "CLIENT":
-            rests = pipeline.current is not None and not pipeline.current.rests()
+            rests = pipeline.current is not None and not pipeline.current.rests() and "mcp" in libraries._patches
         else:
             rests = kind == "SERVER" and call is not None and call.kind == "mcp_server"
         if not rests:
