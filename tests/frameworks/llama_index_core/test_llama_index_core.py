@@ -28,6 +28,7 @@ from llama_index.core.tools import FunctionTool, QueryEngineTool, ToolOutput
 from llama_index.core.tools.types import AsyncBaseTool, ToolMetadata
 from llama_index.core.workflow import StartEvent, StopEvent, Workflow, step
 from llama_index.llms.openai import OpenAI
+from workflows.errors import WorkflowCancelledByUser
 
 from frameworks.crew import ANSWER, CAPTAIN, MODEL, PILOT, PILOTED, QUESTION, captain, chart, radio, tide, totals, tree
 from seatrace.demo.fake_model import Ask, Reply, ToolCall
@@ -225,7 +226,7 @@ async def test_cancelled_run_ends_its_spans(provider: FakeProvider, captured: Ca
     handler = Slow(agents=agents).run(user_msg=QUESTION)
     await waiting.wait()
     await handler.cancel_run()
-    with pytest.raises(Exception, match="ancel"):
+    with pytest.raises(WorkflowCancelledByUser):
         await handler
     await asyncio.sleep(0)
     assert sorted(span.name for span in captured.spans) == ["invoke_agent captain", "invoke_workflow Slow"]
