@@ -50,6 +50,14 @@ REGISTRY: tuple[Library, ...] = (
         "0.50.0",
         "messages, beta messages, stream helpers, tool runner, completions, token counts",
     ),
+    Library(
+        "agents",
+        "openai-agents",
+        "agents.run",
+        "0.11.0",
+        "runs (also streamed and resumed), hand-offs, agents as tools, function tools, MCP tools, shell and computer",
+        kind="framework",
+    ),
 )
 
 State = Literal["observed", "not imported", "not installed", "target missing", "switched off"]
