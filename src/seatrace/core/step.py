@@ -37,9 +37,9 @@ def innermost_mark() -> Mark | None:
     return None if step is None else step._mark
 
 
-def handled(error: BaseException, kind: Kind) -> None:
-    """The step that runs here, of this ``kind``, failed with ``error``, though its function will return: the framework
-    makes words for the model of it."""
+def handled(error: BaseException | str, kind: Kind) -> None:
+    """The step that runs here, of this ``kind``, failed with ``error`` (or a word for it), though its function will
+    return: the framework makes words for the model of it."""
     step = _innermost()
     if step is not None and step.call.kind == kind:
         step.failed(error)
@@ -140,9 +140,12 @@ class Step:
         self._line.end(self.call)
         self.call.error = None
 
-    def failed(self, error: BaseException) -> None:
+    def failed(self, error: BaseException | str) -> None:
         """Notes what the call failed with."""
         if self.call.ended or isinstance(error, tuple(pauses)):
+            return
+        if isinstance(error, str):
+            self.call.error_type = error
             return
         self.call.error = error
         self.call.error_type = type(error).__qualname__

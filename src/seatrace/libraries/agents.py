@@ -7,8 +7,6 @@ long as it is its turn. The package's own traces stay as they are.
 from __future__ import annotations
 
 import functools
-import inspect
-import json
 import sys
 from collections.abc import Callable
 from contextvars import ContextVar, Token
@@ -17,40 +15,27 @@ from typing import Any
 
 from seatrace.core import pipeline
 from seatrace.core.patch import Patches
-from seatrace.core.record import Call, Content, Usage
-from seatrace.core.step import Step, handled
+from seatrace.core.record import Call
+from seatrace.core.step import Step
 from seatrace.shapes.openai_responses import OpenAIResponses
 
-from ._models import model_call
-from ._steps import step, stepped
+from ._agents_models import observe_models
+from ._agents_tools import observe_tools
+from ._steps import step
 
-_LIBRARY = "agents"
 _INNER = ("run_loop", "tool_execution", "tool_actions")
-_NATIVE_TOOLS = ("ComputerAction", "LocalShellAction", "ShellAction", "ApplyPatchAction", "CustomToolAction")
 _ITEMS = OpenAIResponses()
 
 
 def patch(module: ModuleType, patches: Patches) -> None:
     """Observes the loaded ``agents.run`` and what it has loaded."""
     loop, execution, actions = (sys.modules[f"agents.run_internal.{each}"] for each in _INNER)
-    tool, errors = sys.modules["agents.tool"], sys.modules["agents.exceptions"]
     patches.replace(module.AgentRunner, "run", _run(_asked, lambda result, given: result))
     patches.replace(module, "start_streaming", _run(_streamed, lambda result, given: given["streamed_result"]))
     patches.replace(module, "run_single_turn", _turn)
     patches.replace(loop, "run_single_turn_streamed", _turn)
-    patches.replace(loop, "get_model", _models(patches))
-    invoke = "_invoke_function_tool_with_metadata"
-    name = invoke if hasattr(execution, invoke) else "invoke_function_tool"
-    patches.replace(execution, name, stepped(_tool, content=_arguments, read=_returned))
-    patches.replace(tool, "maybe_invoke_function_tool_failure_error_function", _noting("error"))
-    patches.replace(errors.ToolTimeoutError, "__init__", _noting(0))
-    patches.replace(actions, "format_shell_error", _noting(0))
-    for owner in _NATIVE_TOOLS:
-        if hasattr(actions, owner):
-            patches.replace(getattr(actions, owner), "execute", stepped(_native, content=_action, read=_returned))
-
-
-# --- runs -----------------------------------------------------------------------------------------------------------
+    patches.replace(loop, "get_model", observe_models(patches))
+    observe_tools(execution, actions, patches)
 
 
 class _Turns:
@@ -67,7 +52,7 @@ class _Turns:
         agent = self._agent
         about = getattr(agent, "handoff_description", None)
         name = getattr(agent, "name", None)
-        return step("agent", _LIBRARY, name, description=about, conversation_id=self._conversation)
+        return step("agent", "agents", name, description=about, conversation_id=self._conversation)
 
     def of(self, agent: Any) -> Step | None:
         """The step in which ``agent`` takes its turn; ``None`` for the run's own."""
@@ -151,124 +136,3 @@ def _answered(call: Call, result: Any) -> None:
     if call.content is not None and answer is not None:
         parts = [{"type": "text", "content": answer if isinstance(answer, str) else str(answer)}]
         call.content.output_messages = [{"role": "assistant", "parts": parts}]
-
-
-# --- tools ----------------------------------------------------------------------------------------------------------
-
-
-def _tool(*, function_tool: Any, context: Any, arguments: Any) -> Call:
-    about, call_id = function_tool.description or None, getattr(context, "tool_call_id", None)
-    return step("tool", _LIBRARY, function_tool.name, description=about, tool_call_id=call_id)
-
-
-def _arguments(*, function_tool: Any, context: Any, arguments: Any) -> Content:
-    try:
-        return Content(tool_arguments=json.loads(arguments))
-    except ValueError:
-        return Content(tool_arguments=arguments)
-
-
-def _native(owner: Any, **given: Any) -> Call:
-    """Shell, computer, patches, custom tools: the package runs them itself."""
-    asked = vars(given.get("call") or given.get("action"))
-    name = next((getattr(each, "name", None) for key, each in asked.items() if key.endswith("_tool")), None)
-    call_id = _part(asked["tool_call"], "call_id")
-    return step("tool", _LIBRARY, name, tool_call_id=call_id)
-
-
-def _action(owner: Any, **given: Any) -> Content:
-    asked = vars(given.get("call") or given.get("action"))["tool_call"]
-    found = (_part(asked, name) for name in ("action", "operation", "input"))
-    action = next((each for each in found if each is not None), None)
-    return Content(tool_arguments=action.model_dump() if hasattr(action, "model_dump") else action)
-
-
-def _part(item: Any, name: str) -> Any:
-    return item.get(name) if isinstance(item, dict) else getattr(item, name, None)
-
-
-def _returned(call: Call, result: Any) -> None:
-    if call.content is not None:
-        call.content.tool_result = getattr(result, "output", result)
-
-
-def _noting(which: int | str) -> Callable[[Any], Any]:
-    """A function that is given an exception of a tool, out of which it makes words for the model."""
-
-    def make(original: Any) -> Any:
-        @functools.wraps(original)
-        def noting(*args: Any, **kwargs: Any) -> Any:
-            error = kwargs.get("error") if isinstance(which, str) else args[0] if args else None
-            if isinstance(error, Exception):
-                handled(error, "tool")
-            return original(*args, **kwargs)
-
-        return noting
-
-    return make
-
-
-# --- models ---------------------------------------------------------------------------------------------------------
-
-
-def _models(patches: Patches) -> Callable[[Any], Any]:
-    """Any class may be a model: each is patched when a run first asks for one of its kind."""
-    seen: set[type] = set()
-    patched: set[tuple[type, str]] = set()
-
-    def observe(kind: type) -> None:
-        seen.add(kind)
-        for name, fits in (
-            ("get_response", inspect.iscoroutinefunction),
-            ("stream_response", inspect.isasyncgenfunction),
-        ):
-            owner = next((each for each in kind.__mro__ if name in vars(each)), kind)
-            if (owner, name) not in patched and fits(vars(owner).get(name)):
-                patched.add((owner, name))
-                patches.replace(owner, name, model_call(_model, content=_request, read=_response, chunk=_event))
-
-    def make(original: Any) -> Any:
-        @functools.wraps(original)
-        def get_model(*args: Any, **kwargs: Any) -> Any:
-            model = original(*args, **kwargs)
-            if type(model) not in seen:
-                observe(type(model))
-            return model
-
-        return get_model
-
-    return make
-
-
-def _model(model: Any, *args: Any, **kwargs: Any) -> Call:
-    name = getattr(model, "model", None)
-    call = Call("inference", "chat", _LIBRARY, request_model=name if isinstance(name, str) else None)
-    if call.request_model and "/" in call.request_model and type(model).__module__.startswith("agents.extensions."):
-        call.provider, _, call.request_model = call.request_model.partition("/")  # as LiteLLM writes it
-    return call
-
-
-def _request(model: Any, *args: Any, **kwargs: Any) -> Content:
-    asked = {**dict(zip(("instructions", "input"), args, strict=False)), **kwargs}
-    return _ITEMS.request_content({"instructions": asked.get("system_instructions"), **asked, "tools": None})
-
-
-def _event(call: Call, event: Any) -> None:
-    if getattr(event, "type", None) == "response.completed":
-        _response(call, event.response)
-
-
-def _response(call: Call, response: Any) -> None:
-    """A ``ModelResponse``, or the response of which a stream's last event tells. Zeros are the package's for unknown."""
-    call.response_id = getattr(response, "response_id", None) or getattr(response, "id", None)
-    usage = response.usage
-    if usage is not None and usage.total_tokens:
-        call.usage = Usage(
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            cache_read=getattr(usage.input_tokens_details, "cached_tokens", None) or None,
-            cache_write=getattr(usage.input_tokens_details, "cache_write_tokens", None) or None,
-            reasoning=getattr(usage.output_tokens_details, "reasoning_tokens", None) or None,
-        )
-    if call.content is not None:
-        call.content.output_messages = _ITEMS.response_content(call, response)
