@@ -24,4 +24,5 @@ for line in sys.stdin:
     asked = json.loads(line)
     if "id" in asked:
         told = {"jsonrpc": "2.0", "id": asked["id"], "result": answer(asked["method"], asked.get("params"))}
-        print(json.dumps(told), flush=True)
+        sys.stdout.write(json.dumps(told) + "\n")
+        sys.stdout.flush()
