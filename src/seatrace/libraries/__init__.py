@@ -58,6 +58,14 @@ REGISTRY: tuple[Library, ...] = (
         "runs (also streamed and resumed), hand-offs, agents as tools, function tools, MCP tools, shell and computer",
         kind="framework",
     ),
+    Library(
+        "claude_agent_sdk",
+        "claude-agent-sdk",
+        "claude_agent_sdk",
+        "0.1.50",
+        "queries and clients' questions, their model calls, tools (also those in the process) and sub-agents",
+        kind="framework",
+    ),
 )
 
 State = Literal["observed", "not imported", "not installed", "target missing", "switched off"]
