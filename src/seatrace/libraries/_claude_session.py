@@ -54,6 +54,8 @@ class Session:
         self._threads: dict[str | None, _Thread] = {}
         self._tools: dict[str, _Tool] = {}
         self._said: dict[str, Said] = {}
+        self._left: list[Step] = []
+        """Sub-agents that are done, whose model calls have yet to be counted."""
         self._totals: Mapping[str, Any] = {}
         """What was used so far, by model, as the last result told."""
         self._conversation: str | None = None
@@ -203,8 +205,11 @@ class Session:
         try:
             self._totals = true_up(said, result, self._totals)
         finally:
-            for each in said:
-                each.end()
+            for call in said:
+                call.end()
+            for agent in self._left:
+                agent.end()
+            self._left.clear()
 
     def _provider(self) -> str:
         own = getattr(self.options, "env", None) or {}
@@ -255,7 +260,8 @@ class Session:
         ident = block.get("tool_use_id") or ""
         tool, thread = self._tools.pop(ident, None), self._threads.pop(ident, None)
         if thread is not None:
-            thread.agent.end()
+            thread.agent.call.ended_clock = perf_counter_ns()
+            self._left.append(thread.agent)
         if tool is not None:
             if block.get("is_error"):
                 tool.step.failed("tool_error")
