@@ -62,7 +62,7 @@ REGISTRY: tuple[Library, ...] = (
         "claude_agent_sdk",
         "claude-agent-sdk",
         "claude_agent_sdk",
-        "0.1.50",
+        "0.2.82",
         "queries and clients' questions, their model calls, tools (also those in the process) and sub-agents",
         kind="framework",
     ),

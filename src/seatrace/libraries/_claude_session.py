@@ -19,7 +19,11 @@ _NAME = "claude"
 _SYNTHETIC = "<synthetic>"
 """The model of messages that the program makes up itself."""
 
-_CLOUDS = {"CLAUDE_CODE_USE_BEDROCK": "aws.bedrock", "CLAUDE_CODE_USE_VERTEX": "gcp.vertex_ai"}
+_CLOUDS = {
+    "CLAUDE_CODE_USE_BEDROCK": "aws.bedrock",
+    "CLAUDE_CODE_USE_VERTEX": "gcp.vertex_ai",
+    "CLAUDE_CODE_USE_FOUNDRY": "azure.ai.inference",
+}
 
 Moment = tuple[int, int]
 
@@ -183,6 +187,13 @@ class Session:
             root.end()
             self.finish()
 
+    def _error(self, message: Mapping[str, Any]) -> None:
+        """The program broke off; whoever reads the messages is told by an exception."""
+        if self._root is not None and not self._lasting:
+            error = message.get("exception")
+            self._root.failed(error if isinstance(error, Exception) else "process_error")
+            self.finish()
+
     # --- model calls --------------------------------------------------------------------------------------------------
 
     def _call(self, thread: _Thread, told: Mapping[str, Any], *, main: bool) -> Said:
@@ -212,8 +223,8 @@ class Session:
             self._left.clear()
 
     def _provider(self) -> str:
-        own = getattr(self.options, "env", None) or {}
-        return next((name for key, name in _CLOUDS.items() if own.get(key) or os.environ.get(key)), "anthropic")
+        env = {**os.environ, **(getattr(self.options, "env", None) or {})}
+        return next((name for key, name in _CLOUDS.items() if env.get(key) not in (None, "", "0")), "anthropic")
 
     # --- agents and tools ---------------------------------------------------------------------------------------------
 
@@ -275,6 +286,7 @@ _READERS = {
     "stream_event": Session._stream_event,
     "user": Session._user,
     "result": Session._result,
+    "error": Session._error,
 }
 
 

@@ -1,8 +1,8 @@
 """Plays Claude Code's program: speaks its stream-json on stdin and stdout, and makes the crew's voyage.
 
 Asked ``Bring us into port.`` it calls ``tide`` and ``chart`` at once and then ``radio``, which are tools of the MCP
-server ``ship`` in the asking process, then a sub-agent, and says a closing word. ``Fail.`` ends in an error, ``Wait.``
-in nothing at all.
+server ``ship`` in the asking process, then a sub-agent, and says a closing word. ``Fail.`` ends in an error, ``Sink.``
+in a crash, ``Wait.`` in nothing at all; ``Bring us into port, and back.`` has a second turn that nobody asks for.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ SESSION = "11111111-2222-3333-4444-555555555555"
 _numbers = itertools.count(1)
 _spent = 0.0
 _used: dict[str, dict[str, int]] = {}
+if any(each.startswith("--resume") for each in sys.argv):  # the totals go on where the session was
+    _used = {model: {**READ, "output_tokens": 50} for model in (SONNET, HAIKU)}
 
 
 def tell(kind: str, **fields: Any) -> None:
@@ -165,11 +167,17 @@ def main() -> None:
         tell("system", subtype="init", model=SONNET, tools=[], mcp_servers=[])
         if words == "Fail.":
             close(subtype="error_during_execution", is_error=True, errors=["storm"])
-        elif words == "Wait.":
+        elif words in ("Wait.", "Sink."):
             say(turn, "ask", text("Let us see."))
+            if words == "Sink.":
+                sys.exit(3)
         else:
             voyage(turn)
             close(result="We are moored.")
+            if words == "Bring us into port, and back.":
+                turn += 1
+                voyage(turn)
+                close(result="We are moored.")
 
 
 if __name__ == "__main__":

@@ -186,6 +186,21 @@ async def test_each_question_of_a_client_is_a_run(options: Options, captured: Ca
     assert used(captured) == {name: 2 * count for name, count in TRUE.items()}
 
 
+async def test_a_turn_that_nobody_asked_for_is_a_run(options: Options, captured: Captured) -> None:
+    async with ClaudeSDKClient(options()) as client:
+        await client.query("Bring us into port, and back.")
+        for _ in range(2):
+            async for _ in client.receive_response():
+                pass
+    assert [span.name for span in captured.spans if span.parent is None] == ["invoke_agent claude"] * 2
+    assert used(captured) == {name: 2 * count for name, count in TRUE.items()}
+
+
+async def test_totals_of_a_whole_session_are_not_those_of_a_run(options: Options, captured: Captured) -> None:
+    await asked(options(resume=SESSION))
+    assert used(captured) == {**TRUE, f"chat {HAIKU}": 2}  # as its messages say
+
+
 async def test_a_question_with_which_a_client_connects(options: Options, captured: Captured) -> None:
     async def prompt() -> AsyncIterator[dict[str, Any]]:
         yield {"type": "user", "message": {"role": "user", "content": QUESTION}, "parent_tool_use_id": None}
@@ -264,8 +279,9 @@ async def test_a_query_that_is_left_ends_its_spans(options: Options, captured: C
         if isinstance(message, AssistantMessage):
             break
     await messages.aclose()  # type: ignore[attr-defined]
-    while not captured.spans:
-        await asyncio.sleep(0.05)
+    for _ in range(100):
+        if not captured.spans:
+            await asyncio.sleep(0.05)
     assert tree(captured.spans) == snapshot("""\
 invoke_agent claude agent.name='claude' conversation.id='11111111-2222-3333-4444-555555555555' provider.name='anthropic' response.finish_reasons=('stop',) seatrace.run.model_calls=1 seatrace.run.steps=1 seatrace.run.tool_calls=0
   chat claude-sonnet-4-5-20250929\
@@ -282,6 +298,13 @@ async def test_a_client_that_goes_ends_its_spans(options: Options, captured: Cap
 invoke_agent claude agent.name='claude' conversation.id='11111111-2222-3333-4444-555555555555' provider.name='anthropic' response.finish_reasons=('stop',) seatrace.run.model_calls=1 seatrace.run.steps=1 seatrace.run.tool_calls=0
   chat claude-sonnet-4-5-20250929\
 """)
+
+
+@both
+async def test_a_program_that_breaks_off(ask: Ask, options: Options, captured: Captured) -> None:
+    with pytest.raises(Exception, match="exit code 3"):  # older versions raise no class of their own
+        await ask(options(), "Sink.")
+    assert attributes(captured, "invoke_agent claude")["error.type"] in ("ProcessError", "Exception", "process_error")
 
 
 async def test_no_span_is_left_current(options: Options, captured: Captured) -> None:
