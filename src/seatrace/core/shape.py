@@ -96,6 +96,11 @@ def wire(value: Any) -> Any:
     return value
 
 
+def plain(value: Any) -> Any:
+    """The JSON that :func:`wire` was given."""
+    return value._fields if isinstance(value, Wire) else value
+
+
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{2,63}")
 
 

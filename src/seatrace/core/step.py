@@ -5,7 +5,8 @@ Inside, the call's span is the current one and the call's scope is in force.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 from weakref import ReferenceType, ref
@@ -43,9 +44,9 @@ def innermost_call() -> Call | None:
     return None if step is None or step.call.ended else step.call
 
 
-def handled(error: BaseException, kind: Kind) -> None:
-    """The step that runs here, of this ``kind``, failed with ``error``, though its function will return: the framework
-    makes words for the model of it."""
+def handled(error: BaseException | str, kind: Kind) -> None:
+    """The step that runs here, of this ``kind``, failed with ``error`` (or a word for it), though its function will
+    return: the framework makes words for the model of it."""
     step = _innermost()
     if step is not None and step.call.kind == kind:
         step.failed(error)
@@ -139,6 +140,29 @@ class Step:
         except Exception as error:
             guard.fault("deactivate a span", error)
 
+    @property
+    def live(self) -> bool:
+        """Whether it is observed and has not ended."""
+        return self._line is not None and not self.call.ended
+
+    @contextmanager
+    def around(self) -> Iterator[None]:
+        """Scope and span in force for code that runs elsewhere: as often as need be, also at the same time."""
+        if self._line is None or self.call.ended:
+            yield
+            return
+        scope, running = context.enter_scope(self._scope), _running.set(ref(self))  # type: ignore[arg-type]
+        active = self._line.emitter.activate(self.call)
+        try:
+            yield
+        finally:
+            self._line.emitter.deactivate(active)
+            try:
+                _running.reset(running)
+                context.leave_scope(scope)
+            except ValueError:  # closed in another context
+                pass
+
     def end(self, error: BaseException | None = None) -> None:
         """Ends the call. One whose generator or coroutine was closed or dropped ends without error; that may be
         noticed by the garbage collector."""
@@ -152,9 +176,12 @@ class Step:
         self._line.end(self.call)
         self.call.error = None
 
-    def failed(self, error: BaseException) -> None:
+    def failed(self, error: BaseException | str) -> None:
         """Notes what the call failed with."""
         if self.call.ended or isinstance(error, tuple(pauses)):
+            return
+        if isinstance(error, str):
+            self.call.error_type = error
             return
         self.call.error = error
         self.call.error_type = type(error).__qualname__

@@ -180,6 +180,22 @@ REGISTRY: tuple[Library, ...] = (
         "framework",
         ("llama_index.core.agent.workflow.multi_agent_workflow", "workflows.workflow"),
     ),
+    Library(
+        "agents",
+        "openai-agents",
+        "agents.run",
+        "0.11.0",
+        "runs (also streamed and resumed), hand-offs, agents as tools, function tools, MCP tools, shell and computer",
+        kind="framework",
+    ),
+    Library(
+        "claude_agent_sdk",
+        "claude-agent-sdk",
+        "claude_agent_sdk",
+        "0.2.82",
+        "queries and clients' questions, their model calls, tools (also those in the process) and sub-agents",
+        kind="framework",
+    ),
 )
 
 State = Literal["observed", "not imported", "not installed", "target missing", "switched off"]

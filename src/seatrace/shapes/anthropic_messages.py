@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from seatrace.core.record import Call, Content, Kind, Usage
-from seatrace.core.shape import Wire, finish_reason, get, number, text, whole
+from seatrace.core.shape import Wire, finish_reason, get, number, plain, text, whole
 
 from .openai_chat import parsed, sequence, strings
 
@@ -260,7 +260,12 @@ def part(block: Any) -> dict[str, Any]:
         return {"type": "reasoning", "content": get(block, "thinking")}
     if kind in ("tool_use", "server_tool_use", "mcp_tool_use"):
         name = "tool_call" if kind == "tool_use" else "server_tool_call"
-        return {"type": name, "id": get(block, "id"), "name": get(block, "name"), "arguments": get(block, "input")}
+        return {
+            "type": name,
+            "id": get(block, "id"),
+            "name": get(block, "name"),
+            "arguments": plain(get(block, "input")),
+        }
     if isinstance(kind, str) and kind.endswith("tool_result"):
         name = "tool_call_response" if kind == "tool_result" else "server_tool_call_response"
         result = get(block, "content")
