@@ -50,6 +50,23 @@ REGISTRY: tuple[Library, ...] = (
         "0.50.0",
         "messages, beta messages, stream helpers, tool runner, completions, token counts",
     ),
+    Library(
+        "agno",
+        "agno",
+        "agno.agent._run",
+        "2.5.5",
+        "agents, teams and their members, workflows, tools, knowledge, models without an observed client",
+        kind="framework",
+        further=(
+            "agno.agent.agent",
+            "agno.team._run",
+            "agno.team.team",
+            "agno.workflow.workflow",
+            "agno.tools.function",
+            "agno.models.base",
+            "agno.knowledge.knowledge",
+        ),
+    ),
 )
 
 State = Literal["observed", "not imported", "not installed", "target missing", "switched off"]
@@ -110,7 +127,7 @@ def _hook(library: Library, target: str, patched: Callable[[], None]) -> Callabl
             return
         lost = len(patches.lost)
         try:
-            importlib.import_module(f"{__name__}.{library.name}").patch(module, patches)
+            importlib.import_module(f"{__name__}.{library.name.replace('.', '_')}").patch(module, patches)
         except Exception as error:  # an AttributeError, as a rule; a library too new for us is the user's to have
             if target != library.target:
                 patches.lost.append(f"{target} has no {error}")

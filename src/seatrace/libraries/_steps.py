@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from seatrace.core import pipeline
+from seatrace.core import guard, pipeline
 from seatrace.core.drive import driven
 from seatrace.core.record import Call, Content, Kind
 from seatrace.core.step import Result, Step, innermost_mark
@@ -32,7 +32,30 @@ def step(kind: Kind, library: str, name: Any, **details: Any) -> Call:
     return Call(kind, _OPERATIONS[kind], library, name=name if isinstance(name, str) and name else None, **details)
 
 
-def stepped(begin: Begin, *, content: Callable[..., Content] = Content, read: Result | None = None) -> Any:
+class _Judged(Step):
+    """A step whose framework may keep a failure to itself: at its end it is asked what became of it."""
+
+    __slots__ = ("outcome",)
+
+    outcome: Callable[[Call], None]
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Ends the call."""
+        if error is None and self._line is not None and not self.call.ended:
+            try:
+                self.outcome(self.call)
+            except Exception as fault:
+                guard.fault("read a response", fault)
+        super().end(error)
+
+
+def stepped(
+    begin: Begin,
+    *,
+    content: Callable[..., Content] = Content,
+    read: Result | None = None,
+    outcome: Callable[..., None] | None = None,
+) -> Any:
     """Makes a replacement for a method, static method, class method or function, which runs as the step that ``begin``
     makes a call for.
 
@@ -58,7 +81,15 @@ def stepped(begin: Begin, *, content: Callable[..., Content] = Content, read: Re
             around = innermost_mark()
             if around is not None and around[0] == mark[0] and around[1] != mark[1]:
                 return None
-            return lambda: Step.begin(lambda: begin(*args, **kwargs), lambda: content(*args, **kwargs), mark)
+
+            def start() -> Step:
+                kind = Step if outcome is None else _Judged
+                step = kind.begin(lambda: begin(*args, **kwargs), lambda: content(*args, **kwargs), mark)
+                if isinstance(step, _Judged):
+                    step.outcome = lambda call: outcome(call, *args, **kwargs)
+                return step
+
+            return start
 
         return driven(original, starter, read)
 
