@@ -41,7 +41,8 @@ class _Judged(Step):
 
     def end(self, error: BaseException | None = None) -> None:
         """Ends the call."""
-        if error is None and self._line is not None and not self.call.ended:
+        kept_back = error is None or isinstance(error, GeneratorExit)
+        if kept_back and self._line is not None and not self.call.ended:
             try:
                 self.outcome(self.call)
             except Exception as fault:
@@ -85,7 +86,7 @@ def stepped(
             def start() -> Step:
                 kind = Step if outcome is None else _Judged
                 step = kind.begin(lambda: begin(*args, **kwargs), lambda: content(*args, **kwargs), mark)
-                if isinstance(step, _Judged):
+                if outcome is not None and isinstance(step, _Judged):
                     step.outcome = lambda call: outcome(call, *args, **kwargs)
                 return step
 

@@ -36,7 +36,7 @@ def patch(module: Any, patches: Patches) -> None:
 def _runs(kind: Kind) -> Callable[[Any, Patches], None]:
     def begin(owner: Any, *args: Any, **kwargs: Any) -> Call:
         session = kwargs.get("session_id") or getattr(kwargs.get("run_context"), "session_id", None)
-        return step(kind, "agno", owner.name, description=owner.description, conversation_id=session)
+        return step(kind, "agno", owner.name, description=owner.description or None, conversation_id=session)
 
     make = stepped(begin, content=_asked, read=_said, outcome=_outcome)
 
@@ -127,7 +127,7 @@ def _catching(original: Any) -> Any:
 def _begin_tool(run: Any) -> Step:
     tool = run.function
     return Step.begin(
-        lambda: step("tool", "agno", tool.name, description=tool.description, tool_call_id=run.call_id),
+        lambda: step("tool", "agno", tool.name, description=tool.description or None, tool_call_id=run.call_id),
         lambda: Content(tool_arguments=run.arguments or {}),
     )
 
