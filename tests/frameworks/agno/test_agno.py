@@ -24,7 +24,21 @@ from agno.tools.function import Function, FunctionCall
 from agno.workflow import Step, Workflow
 from inline_snapshot import snapshot
 
-from frameworks.crew import ANSWER, CAPTAIN, MODEL, PILOT, PILOTED, QUESTION, captain, chart, radio, tide, totals, tree
+from frameworks.crew import (
+    ANSWER,
+    CAPTAIN,
+    MODEL,
+    PILOT,
+    PILOTED,
+    QUESTION,
+    captain,
+    chart,
+    radio,
+    tide,
+    totals,
+    tree,
+    turns,
+)
 from seatrace.demo.fake_model import Ask, Reply, ToolCall
 from seatrace.demo.provider import FakeProvider
 from seatrace.testing import Captured, capture
@@ -84,7 +98,7 @@ invoke_agent captain agent.description='Commands the ship.' agent.name='captain'
 def test_run(provider: FakeProvider, captured: Captured) -> None:
     answer = crew(provider).run(QUESTION, session_id="voyage")
     assert answer.content == ANSWER
-    assert tree(captured.spans) == VOYAGE
+    assert turns(captured.spans) == VOYAGE
     said, true = totals(captured.spans, provider.served)
     assert said == true
 
@@ -93,7 +107,7 @@ def test_stream(provider: FakeProvider, captured: Captured) -> None:
     stream = crew(provider).run(QUESTION, session_id="voyage", stream=True)
     assert type(stream) is GeneratorType
     assert "".join(event.content or "" for event in stream if event.event == "RunContent") == ANSWER
-    assert tree(captured.spans) == VOYAGE
+    assert turns(captured.spans) == VOYAGE
     said, true = totals(captured.spans, provider.served)
     assert said == true
 
@@ -102,7 +116,7 @@ def test_stream(provider: FakeProvider, captured: Captured) -> None:
 async def test_async_run(provider: FakeProvider, captured: Captured) -> None:
     answer = await crew(provider).arun(QUESTION, session_id="voyage")
     assert answer.content == ANSWER
-    assert tree(captured.spans) == VOYAGE
+    assert turns(captured.spans) == VOYAGE
     said, true = totals(captured.spans, provider.served)
     assert said == true
 
@@ -114,7 +128,7 @@ async def test_async_stream(provider: FakeProvider, captured: Captured) -> None:
         if event.event == "RunContent":
             words += event.content or ""
     assert words == ANSWER
-    assert tree(captured.spans) == VOYAGE
+    assert turns(captured.spans) == VOYAGE
     said, true = totals(captured.spans, provider.served)
     assert said == true
 
@@ -399,16 +413,24 @@ def test_no_content_without_asking(provider: FakeProvider, captured: Captured) -
     assert not any(words in told for words in (QUESTION, ANSWER, PILOTED, "high at noon", "no signal"))
 
 
+def each_run(captured: Captured) -> list[str]:
+    runs = re.split(r"\n(?=\S)", turns(captured.spans))
+    assert len(runs) == 2
+    return runs
+
+
 def test_runs_in_threads_do_not_mix(provider: FakeProvider, captured: Captured) -> None:
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda _: crew(provider).run(QUESTION, session_id="voyage"), range(2)))
-    assert tree(captured.spans) == f"{VOYAGE}\n{VOYAGE}"
+    for run in each_run(captured):
+        assert run == VOYAGE
 
 
 @one_loop
 async def test_runs_in_tasks_do_not_mix(provider: FakeProvider, captured: Captured) -> None:
     await asyncio.gather(*(crew(provider).arun(QUESTION, session_id="voyage") for _ in range(2)))
-    assert tree(captured.spans) == f"{VOYAGE}\n{VOYAGE}"
+    for run in each_run(captured):
+        assert run == VOYAGE
 
 
 def test_work_in_the_background_belongs_to_its_run(provider: FakeProvider, captured: Captured) -> None:
