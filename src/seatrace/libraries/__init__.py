@@ -67,6 +67,15 @@ REGISTRY: tuple[Library, ...] = (
             "agno.knowledge.knowledge",
         ),
     ),
+    Library(
+        "smolagents",
+        "smolagents",
+        "smolagents.agents",
+        "1.23.0",
+        "agents and those they manage, tools, models without an observed client",
+        kind="framework",
+        further=("smolagents.tools", "smolagents.models", "smolagents.local_python_executor"),
+    ),
 )
 
 State = Literal["observed", "not imported", "not installed", "target missing", "switched off"]

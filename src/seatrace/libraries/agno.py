@@ -6,7 +6,6 @@ coroutines, know the session, and do the work of a background run, too.
 
 from __future__ import annotations
 
-import contextvars
 import functools
 import re
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from seatrace.core.step import Step
 
 from ._models import model_call
 from ._steps import step, stepped
+from ._threads import carrying
 
 _RUN = re.compile(r"_a?(continue_)?run(_tasks)?(_stream)?|_a?(continue_)?execute(_stream)?")
 
@@ -84,22 +84,12 @@ def _workers(owner: Any, patches: Patches) -> None:
         def background_executor(self: Any) -> Any:
             executor = original.fget(self)  # type: ignore[misc]
             if "submit" not in vars(executor):
-                executor.submit = _carrying(executor.submit)
+                executor.submit = carrying(executor.submit)
             return executor
 
         return property(background_executor, doc=original.__doc__)
 
     patches.replace(owner, "background_executor", make)
-
-
-def _carrying(submit: Any) -> Any:
-    @functools.wraps(submit)
-    def submit_in_context(function: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if pipeline.current is None:
-            return submit(function, *args, **kwargs)
-        return submit(contextvars.copy_context().run, function, *args, **kwargs)
-
-    return submit_in_context
 
 
 # --- tools ------------------------------------------------------------------------------------------------------------
