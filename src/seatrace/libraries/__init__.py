@@ -76,6 +76,20 @@ REGISTRY: tuple[Library, ...] = (
         kind="framework",
         further=("smolagents.tools", "smolagents.models", "smolagents.local_python_executor"),
     ),
+    Library(
+        "autogen_agentchat",
+        "autogen-agentchat",
+        "autogen_agentchat.agents._base_chat_agent",
+        "0.6.4",
+        "agents, teams, tools, models without an observed client",
+        kind="framework",
+        further=(
+            "autogen_agentchat.teams._group_chat._base_group_chat",
+            "autogen_core.models._model_client",
+            "autogen_core.tools._base",
+            "autogen_ext.tools.mcp._workbench",
+        ),
+    ),
 )
 
 State = Literal["observed", "not imported", "not installed", "target missing", "switched off"]

@@ -35,16 +35,21 @@ def step(kind: Kind, library: str, name: Any, **details: Any) -> Call:
 class _Judged(Step):
     """A step whose framework may keep a failure to itself: at its end it is asked what became of it."""
 
-    __slots__ = ("outcome",)
+    __slots__ = ("outcome", "value")
 
-    outcome: Callable[[Call], None]
+    outcome: Callable[[Call, Any], None]
+
+    def result(self, value: Any, read: Result | None) -> None:
+        """Keeps it for the end."""
+        self.value = value
+        super().result(value, read)
 
     def end(self, error: BaseException | None = None) -> None:
         """Ends the call."""
         kept_back = error is None or isinstance(error, GeneratorExit)
         if kept_back and self._line is not None and not self.call.ended:
             try:
-                self.outcome(self.call)
+                self.outcome(self.call, getattr(self, "value", None))
             except Exception as fault:
                 guard.fault("read a response", fault)
         super().end(error)
@@ -87,7 +92,7 @@ def stepped(
                 kind = Step if outcome is None else _Judged
                 step = kind.begin(lambda: begin(*args, **kwargs), lambda: content(*args, **kwargs), mark)
                 if outcome is not None and isinstance(step, _Judged):
-                    step.outcome = lambda call: outcome(call, *args, **kwargs)
+                    step.outcome = lambda call, value: outcome(call, value, *args, **kwargs)
                 return step
 
             return start

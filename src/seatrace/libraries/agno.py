@@ -54,7 +54,7 @@ def _answer(kwargs: dict[str, Any]) -> Any:
     return kwargs.get("run_response") or kwargs.get("workflow_run_response")
 
 
-def _outcome(call: Call, *args: Any, **kwargs: Any) -> None:
+def _outcome(call: Call, value: Any, *args: Any, **kwargs: Any) -> None:
     """A run that fails returns what it has, with a word of status."""
     if getattr(getattr(_answer(kwargs), "status", None), "name", None) == "error":
         call.error_type = "_OTHER"

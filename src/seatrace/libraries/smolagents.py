@@ -3,12 +3,12 @@ client calls."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from seatrace.core.patch import Patches
 from seatrace.core.record import Call, Content, Usage
 
+from ._family import family, replace_each
 from ._models import model_call
 from ._steps import step, stepped
 from ._threads import carrying_executor
@@ -32,7 +32,7 @@ def patch(module: Any, patches: Patches) -> None:
         for each in ("Tool", "PipelineTool"):
             patches.replace(getattr(module, each), "__call__", make)
     elif name == "models":
-        _models(_family(module.Model), patches)
+        replace_each(family(module.Model), _CALLS, _call, patches)
     else:  # a time limit for an agent's code makes it run in a thread
         if hasattr(module, "ThreadPoolExecutor"):
             patches.replace(module, "ThreadPoolExecutor", carrying_executor)
@@ -43,7 +43,7 @@ def patch(module: Any, patches: Patches) -> None:
 
 def _agents(module: Any, patches: Patches) -> None:
     def begin(agent: Any, *args: Any, **kwargs: Any) -> Call:
-        _models(type(agent.model).__mro__, patches)  # one of the program's own
+        replace_each(type(agent.model).__mro__, _CALLS, _call, patches)  # one of the program's own
         return step("agent", "smolagents", agent.name, description=agent.description or None)
 
     patches.replace(module.MultiStepAgent, "run", stepped(begin, content=_task, read=_answer))
@@ -83,28 +83,6 @@ def _result(call: Call, value: Any) -> None:
 # --- models -----------------------------------------------------------------------------------------------------------
 
 
-def _family(kind: type) -> list[type]:
-    kinds = [kind]
-    for child in kind.__subclasses__():
-        kinds += _family(child)
-    return kinds
-
-
-def _models(kinds: Iterable[type], patches: Patches) -> None:
-    """Each model class has methods of its own."""
-    for kind in kinds:
-        for name in ("generate", "generate_stream"):
-            method = vars(kind).get(name)
-            if callable(method) and not hasattr(method, "_seatrace"):
-                patches.replace(kind, name, _tapped)
-
-
-def _tapped(original: Any) -> Any:
-    tap = _tap(original)
-    tap._seatrace = True
-    return tap
-
-
 def _begin_model(model: Any, *args: Any, **kwargs: Any) -> Call:
     name = getattr(model, "model_id", None)
     provider = next((_PROVIDERS[each.__name__] for each in type(model).__mro__ if each.__name__ in _PROVIDERS), None)
@@ -141,4 +119,6 @@ def _read_chunk(call: Call, chunk: Any) -> None:
         )
 
 
-_tap = model_call(_begin_model, content=_messages, read=_read_answer, chunk=_read_chunk)
+_CALLS = ("generate", "generate_stream")
+
+_call = model_call(_begin_model, content=_messages, read=_read_answer, chunk=_read_chunk)

@@ -1,4 +1,4 @@
-# ruff: noqa: E501 (a span is a line)
+# ruff: noqa: E501, RUF012 (a span is a line; smolagents' way to describe a tool)
 """smolagents' agents on their voyage (``frameworks/crew.py``)."""
 
 from __future__ import annotations
@@ -87,8 +87,13 @@ def provider() -> Iterator[FakeProvider]:
         yield provider
 
 
+_alive: list[OpenAIServerModel] = []
+"""The models: nobody closes the connections of one that is dropped."""
+
+
 def model(provider: FakeProvider) -> OpenAIServerModel:
-    return OpenAIServerModel(MODEL, api_base=f"{provider.url}/v1", api_key="sk-test")
+    _alive.append(OpenAIServerModel(MODEL, api_base=f"{provider.url}/v1", api_key="sk-test"))
+    return _alive[-1]
 
 
 def captain(provider: FakeProvider, **settings: Any) -> ToolCallingAgent:
@@ -142,7 +147,7 @@ def test_steps_as_a_stream(provider: FakeProvider, captured: Captured) -> None:
 
 
 def test_streamed_model(provider: FakeProvider, captured: Captured) -> None:
-    deltas = [each for each in captain(provider, stream_outputs=True).run(QUESTION, stream=True)]
+    deltas = list(captain(provider, stream_outputs=True).run(QUESTION, stream=True))
     assert any(isinstance(each, ChatMessageStreamDelta) for each in deltas)
     assert turns(captured.spans) == VOYAGE
     said, true = totals(captured.spans, provider.served)
