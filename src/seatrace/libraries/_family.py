@@ -10,10 +10,8 @@ from seatrace.core.patch import Patches
 
 def family(kind: type) -> list[type]:
     """The class and all that are made of it by now."""
-    kinds: list[type] = [kind]
-    for child in type.__subclasses__(kind):
-        kinds += family(child)
-    return kinds
+    children: list[type] = type.__subclasses__(kind)
+    return [kind, *(each for child in children for each in family(child))]
 
 
 def replace_each(kinds: Iterable[type], names: Iterable[str], make: Any, patches: Patches) -> None:

@@ -69,7 +69,8 @@ def _agents(base: type, patches: Patches) -> None:
 def _begin_team(patches: Patches) -> Any:
     def begin(team: Any, *args: Any, **kwargs: Any) -> Call:
         _model_of(team, patches)
-        return step("workflow", _LIBRARY, getattr(team, "name", None), description=getattr(team, "description", None))
+        name = getattr(team, "name", type(team).__name__)  # older ones have none
+        return step("workflow", _LIBRARY, name, description=getattr(team, "description", None))
 
     return begin
 
