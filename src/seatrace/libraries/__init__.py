@@ -90,6 +90,15 @@ REGISTRY: tuple[Library, ...] = (
             "autogen_ext.tools.mcp._workbench",
         ),
     ),
+    Library(
+        "ag2",
+        "ag2",
+        "ag2.agent",
+        "1.0.0",
+        "agents and those they call as tools, function tools, models without an observed client",
+        kind="framework",
+        further=("ag2.tools.final.function_tool", "ag2.middleware.builtin.telemetry"),
+    ),
 )
 
 State = Literal["observed", "not imported", "not installed", "target missing", "switched off"]
