@@ -185,13 +185,17 @@ def _read_answer(call: Call, answer: Any) -> None:
         call.finish_reasons = [answer.finish_reason]
     used = answer.usage
     if used:
-        call.usage = Usage(
+        call.usage = told = Usage(
             _whole(used.prompt_tokens),
             _whole(used.completion_tokens),
             _whole(used.cache_read_input_tokens),
             _whole(used.cache_creation_input_tokens),
             reasoning=_whole(used.thinking_tokens),
         )
+        if told.input_tokens is not None and call.provider == "aws.bedrock":  # says what was cached beside the input
+            told.input_tokens += (told.cache_read or 0) + (told.cache_write or 0)
+        if told.output_tokens is not None and call.provider == "gcp.gemini":  # and what was thought beside the output
+            told.output_tokens += told.reasoning or 0
     if call.content is not None:
         call.content.output_messages = [_message("assistant", answer.content or "")]
 
