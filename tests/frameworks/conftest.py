@@ -14,7 +14,8 @@ from seatrace.libraries import REGISTRY, installed
 from seatrace.testing import Captured, capture
 
 _HERE = {each.name for each in Path(__file__).parent.iterdir() if each.is_dir()}
-collect_ignore = [
+collect_ignore = [] if installed("openinference.instrumentation.openai") else ["beside"]
+collect_ignore += [
     folder for each in REGISTRY if (folder := each.name.replace(".", "_")) in _HERE and not installed(each.name)
 ]
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast
 
 from . import context, guard
 from .record import Call, Cost, RateLimit
+from .timeline import Timeline
 
 Listener = Callable[[Call], None]
 """Is given each ended call, once, after pricing and emitting. Must not keep content longer than it needs."""
@@ -103,6 +104,10 @@ class Pipeline:
         call.request = None
         call.started, call.started_clock = at or (time_ns(), perf_counter_ns())
         self.emitter.begin(call)
+        if call.run is not None:
+            call.run.timeline = Timeline(call.started_clock)
+        elif at is None and call.scope.run is not None:
+            call.scope.run.begins(call)
 
     def admit(self, call: Call) -> None:
         """Asks the gates for a call that may be told afterwards; :func:`withdraw` says that it is another one's.
@@ -146,6 +151,9 @@ class Pipeline:
         or the exception of the one before."""
         call.retries += 1
         self.emitter.retried(call, reason, seconds)
+        if call.scope.run is not None:
+            clock = perf_counter_ns()
+            call.scope.run.pauses(clock, clock + int(seconds * 1e9))
 
     def _price(self, call: Call) -> None:
         billed = call.kind in ("inference", "embeddings")

@@ -14,6 +14,14 @@ PATTERN_KINDS = frozenset({"batch", "internal", "send", "process"})
 """Calls that are no GenAI operation: their attributes are all in ``call.attributes``."""
 
 
+_RUN_TIMES = {
+    "model": names.RUN_TIME_MODEL,
+    "tool": names.RUN_TIME_TOOL,
+    "waiting": names.RUN_TIME_WAITING,
+    "own": names.RUN_TIME_OWN,
+}
+
+
 def start_attributes(call: Call) -> dict[str, Any]:
     """What a sampler may decide on: known before the call is made."""
     if call.kind in PATTERN_KINDS:
@@ -182,6 +190,10 @@ def _run(call: Call, out: dict[str, Any], *, legacy: bool) -> None:
     _put(out, names.RUN_COST, run.cost)
     if run.unpriced:  # calls that are missing in the cost
         out[names.RUN_UNPRICED] = run.unpriced
+    _put(out, names.RUN_SAVED_COST, run.saved_cost)
+    _put(out, names.RUN_SAVED_TOKENS, run.saved_tokens)
+    for spent_on, seconds in run.time(call.ended_clock).items():
+        out[_RUN_TIMES[spent_on]] = seconds
 
 
 def _scope(scope: Scope, out: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from ._bounded import emit, set_attributes
 from ._recorder import Moment
 from .attributes import content_attributes, end_attributes, start_attributes
 from .catalogue import RATE_LIMIT_LIMIT, RATE_LIMIT_REMAINING, RETRIES, RETRY_WAIT, Metric
-from .foreign import stands_for
+from .foreign import span_of
 from .metrics import Metrics
 
 _KINDS = {
@@ -101,9 +101,9 @@ class Emitter:
         if self.stands_aside(call):
             call.span = _Live(get_current_span(current), current, start, emitted=False, measured=True)
             return
-        around = get_current_span(current)
-        if stands_for(around, call):
-            call.span = _Live(around, current, start, emitted=False)
+        theirs = span_of(call, current)
+        if theirs is not None:
+            call.span = _Live(theirs, set_span_in_context(theirs, current), start, emitted=False)
             return
         span = self._tracer.start_span(
             _span_name(call),
@@ -245,7 +245,7 @@ class Emitter:
         self, call: Call, live: _Live, attributes: dict[str, Any], content: Content | None, message: str | None
     ) -> None:
         span = live.span
-        set_attributes(span, attributes if live.emitted or live.measured else {**live.start, **attributes})
+        set_attributes(span, attributes if live.emitted else {**live.start, **attributes})
         if self._content_on_spans and content is not None and live.emitted:
             span.set_attributes(content_attributes(content, structured=False))
         if call.error_type is not None and live.emitted:

@@ -1,12 +1,18 @@
 """Spans that others make of the call that we are about to observe: a framework's own tracing, another instrumentation.
 
-Such a span is the current one when the call reaches us. It is enriched then, and no second one is made.
+Such a span is the current one when the call reaches us, as a rule. It is enriched then, and no second one is made. Some
+instrumentations start their span and never make it current (OpenLLMetry's of Anthropic, OpenInference's of stream
+helpers): where the program imports one of those, a span processor tells which span was started last here.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any, Final
+
+from opentelemetry.trace import get_current_span
 
 from seatrace.core.record import Call
 
@@ -49,7 +55,24 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
 """Where a span of a kind has the name of what it is about. Model calls need none: one within another is that one."""
 
 
-def stands_for(span: Any, call: Call) -> bool:
+_MODELS: Final = (names.REQUEST_MODEL, "llm.model_name", "llm.request.model")
+
+
+def span_of(call: Call, context: Any) -> Any:
+    """Another's open span of the same call, ``None`` where there is none."""
+    around = get_current_span(context)
+    if _stands_for(around, call):
+        return around
+    started = _started.get()
+    span = started() if started is not None else None
+    if span is None or span.parent != (around.get_span_context() if around.get_span_context().is_valid else None):
+        return None
+    _started.set(None)  # each is one call
+    models = {span.attributes.get(each) for each in _MODELS} - {None} if span.is_recording() else set()
+    return span if _stands_for(span, call) and models <= {call.request_model} else None
+
+
+def _stands_for(span: Any, call: Call) -> bool:
     """Whether ``span``, which is open around ``call``, is another's span of the same call."""
     if not span.is_recording():
         return False
@@ -63,3 +86,32 @@ def stands_for(span: Any, call: Call) -> bool:
             wanted = _NAMES.get(call.kind)
             return wanted is None or any(attributes.get(each) == call.name for each in wanted)
     return False
+
+
+# --- spans that are never current -----------------------------------------------------------------------------------
+
+QUIET: Final = ("openinference.instrumentation", "opentelemetry.instrumentation.anthropic")
+"""The modules whose import says that such spans may come."""
+
+_started: ContextVar[Any] = ContextVar("seatrace_foreign_span", default=None)
+"""The span that another instrumentation started last in this context: a weak reference."""
+
+_watched: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def watch_starts(tracer_provider: Any) -> None:
+    """Notices spans that others start with this provider, if it is one of the SDK."""
+    if tracer_provider in _watched or not hasattr(tracer_provider, "add_span_processor"):
+        return
+    from opentelemetry.sdk.trace import SpanProcessor
+
+    class Starts(SpanProcessor):
+        """Remembers what was started."""
+
+        def on_start(self, span: Any, parent_context: Any = None) -> None:
+            """A span begins."""
+            if span.instrumentation_scope.name != _OURS:
+                _started.set(weakref.ref(span))
+
+    _watched.add(tracer_provider)
+    tracer_provider.add_span_processor(Starts())

@@ -209,6 +209,12 @@ class Metrics:
             ("run", name, tenant, call.error_type),
             lambda: _present({semconv.AGENT_NAME: name, semconv.TENANT: tenant, semconv.ERROR_TYPE: call.error_type}),
         )
+        for spent_on, seconds in run.time(call.ended_clock).items():
+            labels = {semconv.AGENT_NAME: name, semconv.TIME_SPENT_ON: spent_on}
+            self.measure(catalogue.RUN_TIME, seconds, labels, moment)
+        if run.own_saved_cost is not None:
+            labels = {semconv.AGENT_NAME: name, semconv.TENANT: tenant}
+            self.measure(catalogue.RUN_SAVED_COST, run.own_saved_cost, labels, moment)
         for metric, value in (
             (catalogue.RUN_COST, run.own_cost),
             (catalogue.RUN_INPUT_TOKENS, run.own_input_tokens),

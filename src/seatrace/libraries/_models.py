@@ -12,6 +12,7 @@ from time import perf_counter_ns, time_ns
 from typing import Any
 
 from seatrace.core import context, guard, pipeline
+from seatrace.core.context import Run
 from seatrace.core.drive import driven
 from seatrace.core.observe import CLOCKS_LIMIT, read_clocks
 from seatrace.core.pipeline import Pipeline
@@ -34,6 +35,7 @@ class ModelCall:
         self._clocks: list[int] = []
         self._begun = False
         self._at = time_ns(), perf_counter_ns()
+        self._run: Run | None = None
 
     @classmethod
     def begin(cls, make: Callable[[], Call | None], content: Callable[[], Content], chunk: Read | None) -> ModelCall:
@@ -51,7 +53,11 @@ class ModelCall:
                 if line.wants_content:
                     call.content = content()
                 line.admit(call)
-                return cls(call, line, chunk)
+                made = cls(call, line, chunk)
+                made._run = context.current_scope().run
+                if made._run is not None:
+                    made._run.spends("model", made._at[1])
+                return made
         except pipeline.Refused:
             raise
         except Exception as error:
@@ -61,8 +67,13 @@ class ModelCall:
     def taken(self) -> None:
         """A client that is observed makes the call: it is told there, and the gates are asked there."""
         if self._line is not None and not self._begun:
-            self._line = None
-            pipeline.withdraw(self.call)
+            self._withdraw()
+
+    def _withdraw(self) -> None:
+        self._line = None
+        pipeline.withdraw(self.call)
+        if self._run is not None:
+            self._run.spent("model", perf_counter_ns())
 
     def enter(self) -> None:
         """What goes out from here on is a part of this call."""
@@ -121,14 +132,15 @@ class ModelCall:
 
     def abandon(self) -> None:
         """Ends a call whose stream was dropped; one without a chunk was none. Safe in ``__del__``."""
-        line, self._line = self._line, None
+        line = self._line
         if line is None:
             return
         if self._begun:
+            self._line = None
             read_clocks(self.call, self._clocks)
             pipeline.abandon(line, self.call)
         else:
-            pipeline.withdraw(self.call)
+            self._withdraw()
 
     def _tell(self) -> bool:
         if self._begun or self._line is None:

@@ -145,6 +145,22 @@ RUN_OUTPUT_TOKENS: Final = histogram(
 RUN_STEPS: Final = histogram(
     "seatrace.agent.run.steps", "{step}", CALLS, _AGENT_RUN, "Turns of a run's loop.", "seatrace"
 )
+RUN_TIME: Final = histogram(
+    "seatrace.agent.run.time",
+    "s",
+    AGENT_SECONDS,
+    (names.AGENT_NAME, names.TIME_SPENT_ON),
+    "Time of a run by what it was spent on: model, tool, waiting, own. Together they are its duration.",
+    "seatrace",
+)
+RUN_SAVED_COST: Final = histogram(
+    "seatrace.agent.run.saved.cost",
+    "USD",
+    USD,
+    (names.AGENT_NAME, names.TENANT),
+    "What a run's own calls would have cost whose answers came out of a cache, sub-agents' not.",
+    "seatrace",
+)
 
 COST: Final = counter("seatrace.cost", "USD", _COST, "What model calls cost, by the price book or the provider.")
 UNPRICED: Final = counter(

@@ -143,6 +143,20 @@ def _inside(view: View) -> Row:
             unit="tokens",
             description="Mean of a run's own model calls, sub-agents' not.",
         ),
+        graph(
+            "Where the time of a run goes",
+            line(view.average(buckets(metric.RUN_TIME), by, label.TIME_SPENT_ON)),
+            unit="s",
+            description="Mean. To models, to tools, to waiting for another attempt or a free agent, or to the program "
+            "itself. Together they are the run's duration.",
+            stacked=True,
+        ),
+        graph(
+            "Saved by caches in a run",
+            line(view.average(buckets(metric.RUN_SAVED_COST), by)),
+            unit="currencyUSD",
+            description="Mean of the runs in which a cache answered: what its own model calls would have cost.",
+        ),
     )
 
 
