@@ -30,7 +30,7 @@ from seatrace.kit import boards, lint
 from seatrace.kit.rules import Alert, groups
 from seatrace.kit.rules.rule import lines, spaced
 from seatrace.kit.rules.thresholds import known
-from seatrace.libraries import REGISTRY, providers
+from seatrace.libraries import REGISTRY, Library, providers
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -67,19 +67,40 @@ def _summary(name: str) -> str:
 # --- libraries ------------------------------------------------------------------------------------------------------
 
 
-def libraries() -> str:
-    """The registry, with the versions that the contract suite runs."""
-    newest = dict(line.split(" ")[0].split("==", 1) for line in PINS.read_text().splitlines() if "==" in line)
-    rows = [
-        (f"`{each.distribution}`", each.oldest, newest.get(each.distribution, "–"), each.observes) for each in REGISTRY
-    ]
-    return table(("Library", "Oldest tested", "Newest tested", "Observed"), rows)
+def libraries(kind: str) -> Callable[[], str]:
+    """Those of one kind in the registry, with the versions that the tests run."""
+
+    def rows() -> str:
+        rows = [
+            (f"`{each.distribution}`", each.oldest, _newest(each), each.observes)
+            for each in REGISTRY
+            if each.kind == kind
+        ]
+        return table(("Library", "Oldest tested", "Newest tested", "Observed"), rows)
+
+    return rows
+
+
+def _newest(library: Library) -> str:
+    """The version that the tests run: of a client in the environment of all of them, of a framework in its own."""
+    pins = PINS
+    if library.kind == "framework":
+        name = library.name.replace(".", "_")
+        pins = next(
+            path
+            for path in (PINS.parent / "frameworks").glob("*-newest.txt")
+            if name in path.stem.rpartition("-")[0].split("+")
+        )
+    lines = (line.split(" ")[0].split("==", 1) for line in pins.read_text().splitlines() if "==" in line)
+    return dict(lines)[library.distribution]
 
 
 def operations() -> str:
     """The endpoints of each library and what they become."""
     rows = []
     for each in REGISTRY:
+        if each.kind != "client":
+            continue
         for path, shape in import_module(f"seatrace.libraries.{each.name}").ENDPOINTS.items():
             rows.append((f"`{each.name}`", f"`POST …{path}`", shape.kind, f"`{shape.operation}`"))
     return table(("Library", "Endpoint", "Kind", "`gen_ai.operation.name`"), rows)
@@ -251,7 +272,8 @@ def rule(alert: Alert) -> Callable[[], str]:
 
 TABLES: dict[str, Callable[[], str]] = {
     "names": names,
-    "libraries": libraries,
+    "libraries": libraries("client"),
+    "frameworks": libraries("framework"),
     "operations": operations,
     "hosts": hosts,
     "metrics of seatrace": metrics(catalogue.CALL_METRICS, "seatrace"),

@@ -67,7 +67,22 @@ def test_dependencies_have_no_upper_bound() -> None:
 
 def test_the_version_matrix_runs_what_the_registry_promises() -> None:
     matrix = runpy.run_path(str(SOURCE.parents[1] / "noxfile.py"))["_OLDEST"]
-    assert matrix == {each.distribution: each.oldest for each in REGISTRY}
+    assert matrix == {each.distribution: each.oldest for each in REGISTRY if each.kind == "client"}
+
+
+def test_each_framework_is_pinned_at_its_oldest_and_a_newer_version() -> None:
+    pinned: dict[tuple[str, str], list[str]] = {}
+    for path in (SOURCE.parents[1] / "requirements" / "frameworks").glob("*.txt"):
+        together, _, age = path.stem.rpartition("-")
+        for name in together.split("+"):
+            pinned[name, age] = path.read_text().splitlines()
+    for each in REGISTRY:
+        if each.kind == "framework":
+            name = each.name.replace(".", "_")
+            assert f"{each.distribution}=={each.oldest}" in pinned[name, "oldest"]
+            newer = [line for line in pinned[name, "newest"] if line.startswith(f"{each.distribution}==")]
+            assert newer != [f"{each.distribution}=={each.oldest}"]
+            assert len(newer) == 1, each.distribution
 
 
 def test_public_names_are_sorted_and_exist() -> None:

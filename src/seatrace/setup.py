@@ -17,8 +17,9 @@ from opentelemetry import trace as otel_trace
 from . import delivery, ending, libraries, pull
 from .config import Config, load
 from .core import guard, pipeline, signals
+from .core.patch import after_import, forget
 from .core.pipeline import Pipeline
-from .emit import semconv
+from .emit import foreign, semconv
 from .emit.emitter import Emitter
 from .emit.metrics import Metrics
 from .ending import at_once
@@ -132,6 +133,8 @@ def instrument(
         else:
             session.provides = True
             _provide(session)
+        for module in foreign.QUIET:
+            after_import(module, lambda _: foreign.watch_starts(session.tracer_provider))
         pull.follow(session.meter_provider)
         _stainless.custom_providers = config.providers
         pipeline.current = Pipeline(_emitter(session), session.price)
@@ -160,6 +163,8 @@ def uninstrument() -> None:
         if _session is None:
             return
         libraries.restore()
+        for module in foreign.QUIET:
+            forget(module)
         pipeline.drain()
         pipeline.watch_collector(False)
         pipeline.current = None

@@ -162,7 +162,7 @@ def test_provider_that_does_not_answer_holds_up_neither_start_nor_calls() -> Non
         + CALLS.replace("\n", "\n        ")
         + """
         call_both()
-        print("called")
+        print("called", flush=True)
         import os
         os._exit(0)
         """

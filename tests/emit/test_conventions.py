@@ -12,7 +12,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler, SamplingResult
 import seatrace
 from contract.wire import as_json
 from model import COMPLETION, ask, client, completion, failure, stream
-from seatrace.core import guard
+from seatrace.core import guard, pipeline
+from seatrace.core.record import Call, Exchange, Kind
 from seatrace.emit import catalogue
 from seatrace.testing import Captured, capture
 
@@ -258,6 +259,46 @@ def test_the_cache_write_attribute_has_the_generations_name(semconv: str, names:
     assert all(attributes[name] == 3 for name in names)
 
 
+def exchanges() -> None:
+    """Requests and sessions of the Model Context Protocol, of both sides, with all that is known of one."""
+    line = pipeline.current
+    assert line is not None
+    sides: tuple[Kind, Kind] = ("mcp_client", "mcp_server")
+    for kind in sides:
+        call = Call(kind, "execute_tool", "mcp", name="tide", prompt_name="log", server_address="sea", server_port=443)
+        call.exchange = Exchange("tools/call", "7", "2025-11-25", "s1", "tcp", "harbour://plan", -32603, "1.2.3.4", 5)
+        call.error_type = "-32603"
+        line.begin(call)
+        line.end(call)
+        line.emitter.session(call, 1.0)
+
+
+def test_an_mcp_span_is_whole(captured: Captured) -> None:
+    exchanges()
+    client, server = captured.spans
+    assert (client.kind, server.kind) == (trace.SpanKind.CLIENT, trace.SpanKind.SERVER)
+    for span in (client, server):
+        assert span.name == "tools/call tide"
+        assert dict(span.attributes or {}) == {
+            "gen_ai.operation.name": "execute_tool",
+            "server.address": "sea",
+            "server.port": 443,
+            "mcp.method.name": "tools/call",
+            "gen_ai.tool.name": "tide",
+            "gen_ai.prompt.name": "log",
+            "jsonrpc.request.id": "7",
+            "mcp.protocol.version": "2025-11-25",
+            "mcp.session.id": "s1",
+            "mcp.resource.uri": "harbour://plan",
+            "network.transport": "tcp",
+            "network.protocol.name": "http",
+            "client.address": "1.2.3.4",
+            "client.port": 5,
+            "rpc.response.status_code": "-32603",
+            "error.type": "-32603",
+        }
+
+
 # --- metrics --------------------------------------------------------------------------------------------------------
 
 
@@ -267,8 +308,11 @@ def test_metrics_are_those_of_the_catalogue() -> None:
         ask(client(completion(model="nobody-knows", **CACHED)), model="nobody-knows")
         said = {"x-ratelimit-limit-requests": "9", "x-ratelimit-remaining-requests": "8", "retry-after-ms": "1"}
         ask(client(as_json({}, 429, **said), as_json(COMPLETION, **said), max_retries=1))
+        with seatrace.agent("saver") as step:
+            step.call.run.saves(0.01, 5)
+        exchanges()
         data = captured._reader.get_metrics_data()
-    known = {metric.name: metric for metric in catalogue.CALL_METRICS}
+    known = {metric.name: metric for metric in catalogue.CATALOGUE}
     seen = set()
     for metric in [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics]:
         row = known[metric.name]
@@ -280,7 +324,8 @@ def test_metrics_are_those_of_the_catalogue() -> None:
                 assert tuple(point.explicit_bounds) == row.buckets, metric.name
             elif row.kind == "counter":
                 assert metric.data.is_monotonic
-    assert set(known) - seen == {"gen_ai.client.inference.usage.cache_write.input_tokens"}
+    missing = {metric.name for metric in catalogue.CALL_METRICS} - seen
+    assert missing == {"gen_ai.client.inference.usage.cache_write.input_tokens"}
 
 
 def test_buckets_and_units_are_the_conventions_advice() -> None:
@@ -298,6 +343,10 @@ def test_buckets_and_units_are_the_conventions_advice() -> None:
     assert rows["gen_ai.invoke_agent.inference_calls"] == ("{inference_call}", calls)
     assert rows["gen_ai.invoke_agent.tool_calls"] == ("{tool_call}", calls)
     assert rows["gen_ai.execute_tool.duration"] == ("s", seconds)
+    requests = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
+    for side in ("client", "server"):
+        assert rows[f"mcp.{side}.operation.duration"] == ("s", requests)
+        assert rows[f"mcp.{side}.session.duration"] == ("s", requests)
     assert rows["gen_ai.client.token.usage"] == ("{token}", tokens)
     assert rows["seatrace.cost"] == ("USD", None)
 

@@ -3,10 +3,15 @@ for each (``noxfile.py``). Elsewhere the folder is left out."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of OpenTelemetry 1.42, which some frameworks pin
+    import opentelemetry.context  # noqa: F401
 
 from frameworks.crew import captain
 from seatrace.demo.provider import FakeProvider
@@ -14,7 +19,8 @@ from seatrace.libraries import REGISTRY, installed
 from seatrace.testing import Captured, capture
 
 _HERE = {each.name for each in Path(__file__).parent.iterdir() if each.is_dir()}
-collect_ignore = [
+collect_ignore = [] if installed("openinference.instrumentation.openai") else ["beside"]
+collect_ignore += [
     folder for each in REGISTRY if (folder := each.name.replace(".", "_")) in _HERE and not installed(each.name)
 ]
 

@@ -78,13 +78,14 @@ _VARIES = {
     "gen_ai.usage.input_tokens",
     "gen_ai.usage.output_tokens",
     "seatrace.run.cost",
-    "seatrace.run.time.model",
-    "seatrace.run.time.tools",
-    "seatrace.run.time.waiting",
-    "seatrace.run.time.own",
     "server.port",
 }
 """Compared apart (:func:`totals`), or different in each run."""
+
+
+def _varies(name: str) -> bool:
+    return name in _VARIES or name.startswith("seatrace.run.time.")
+
 
 _MODEL_CALLS = ("chat", "text_completion", "generate_content", "embeddings")
 
@@ -126,7 +127,7 @@ def _line(span: ReadableSpan) -> str:
     status = "" if span.status.is_unset else f" {span.status.status_code.name}"
     if span.name.startswith(_MODEL_CALLS):
         return span.name + status
-    attributes = {name: value for name, value in sorted((span.attributes or {}).items()) if name not in _VARIES}
+    attributes = {name: value for name, value in sorted((span.attributes or {}).items()) if not _varies(name)}
     told = " ".join(f"{name.removeprefix('gen_ai.')}={value!r}" for name, value in attributes.items())
     return f"{span.name}{status} {told}".rstrip()
 

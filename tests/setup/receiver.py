@@ -217,8 +217,10 @@ def grpc_receiver(**options: Any) -> Iterator[Receiver]:
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This process's environment without the settings of the test run, with ``variables``."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "SEATRACE_"))}
+    """This process's environment without the settings of the test run, with ``variables``. Output is buffered, as it is
+    by default."""
+    unset = ("OTEL_", "SEATRACE_", "PYTHONUNBUFFERED")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(unset)}
     return {**kept, "PYTHONPATH": str(SOURCE), "PYTHONWARNINGS": "error,ignore::ResourceWarning", **variables}
 
 

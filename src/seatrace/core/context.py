@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from .record import Call, Content, Usage
+from .timeline import Spending, Timeline, spending_of
 
 
 class RunWatch(Protocol):
@@ -53,24 +54,75 @@ class Run:
     own_cost: float | None = None
     unpriced: int = 0
     finish_reasons: list[str] | None = None
+    saved_cost: float | None = None
+    """USD that calls would have cost whose answers came out of a cache, sub-agents' included."""
+    own_saved_cost: float | None = None
+    saved_tokens: int | None = None
+    timeline: Timeline = field(default_factory=lambda: Timeline(0), repr=False)
+    """Set anew when the run begins."""
     kept: dict[Any, Any] = field(default_factory=dict, repr=False)
     """What patterns keep for the life of this run, by a key of their own: a budget's account of it."""
     watch: RunWatch | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
+    def begins(self, call: Call) -> None:
+        """A model or tool call begins; :meth:`add` ends it."""
+        spending = spending_of(call)
+        if spending is not None:
+            self.spends(spending, call.started_clock)
+
+    def spends(self, spending: Spending, clock: int) -> None:
+        """From ``clock`` on, time of this run and those around it goes to ``spending``, too."""
+        for run in self._outwards():
+            with run._lock:
+                run.timeline.begin(spending, clock)
+
+    def spent(self, spending: Spending, clock: int) -> None:
+        """Until ``clock``."""
+        for run in self._outwards():
+            with run._lock:
+                run.timeline.end(spending, clock)
+
+    def pauses(self, clock: int, until: int) -> None:
+        """A model call waits before its next attempt."""
+        for run in self._outwards():
+            with run._lock:
+                run.timeline.pause(clock, until)
+
+    def time(self, clock: int) -> dict[str, float]:
+        """Seconds until ``clock`` by what they were spent on: ``model``, ``tool``, ``waiting``, ``own``."""
+        with self._lock:
+            return self.timeline.split(clock)
+
+    def saves(self, cost: float | None, tokens: int | None) -> None:
+        """An answer of a cache made a call needless."""
+        for run in self._outwards():
+            with run._lock:
+                run.saved_cost = _plus(run.saved_cost, cost)
+                run.saved_tokens = _plus(run.saved_tokens, tokens)
+                if run is self:
+                    run.own_saved_cost = _plus(run.own_saved_cost, cost)
+
     def add(self, call: Call) -> None:
         """Counts an ended model or tool call into this run and the runs around it."""
-        run: Run | None = self
-        while run is not None:
+        for run in self._outwards():
             run._count(call, own=run is self)
             if run.watch is not None:
                 run.watch.ended(call, own=run is self)
+
+    def _outwards(self) -> Iterator[Run]:
+        run: Run | None = self
+        while run is not None:
+            yield run
             run = run.parent
 
     def _count(self, call: Call, *, own: bool) -> None:
         usage, cost = call.usage or Usage(), call.cost
+        spending = spending_of(call)
         with self._lock:
-            if call.kind == "tool":
+            if spending is not None:
+                self.timeline.end(spending, call.ended_clock)
+            if call.runs_tool:
                 self.tool_calls += 1
                 self.own_tool_calls += own
                 return

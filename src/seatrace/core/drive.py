@@ -38,7 +38,7 @@ class Held:
 
 
 async def run_coroutine(held: Held, start: Start, read: Result | None) -> Any:
-    """Awaits a coroutine as a step."""
+    """Awaits a coroutine as a step. One that returns a generator goes on until that ends."""
     step = held.step or start()
     step.enter()
     try:
@@ -48,6 +48,8 @@ async def run_coroutine(held: Held, start: Start, read: Result | None) -> Any:
         step.end(error)
         raise
     step.leave()
+    if type(result) in (GeneratorType, AsyncGeneratorType):
+        return follow_result(result, step, start, read)
     step.result(result, read)
     step.end()
     return result

@@ -7,7 +7,7 @@ missing target is reported by ``seatrace.status()`` instead.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -43,24 +43,55 @@ class Patches:
         if original is _MISSING:
             raise AttributeError(f"{getattr(owner, '__qualname__', owner)}.{name}")
         for each in _buried:
-            if each[3] is original:  # whoever had patched on top of it is gone
+            if each[3] is original and each[2] is not _MISSING:  # whoever had patched on top of it is gone
                 original = each[2]
         replacement = make(original)
         setattr(owner, name, replacement)
         self._done.append((owner, name, original, replacement))
 
+    def replace_below(self, owner: type[Any], name: str, make: Callable[[Any], Any]) -> None:
+        """:meth:`replace`, also where another instrumentation came first and put a wrapper of the method (or, when it
+        took that out again, the method itself) on a class that inherits it."""
+        original = vars(owner).get(name, _MISSING)
+        self.replace(owner, name, make)
+        for below in _below(owner):
+            found = vars(below).get(name)
+            if found is original:
+                self.replace(below, name, make)
+                continue
+            while found is not None:
+                inner: Any = getattr(found, "__wrapped__", None)
+                if inner is original:
+                    found.__wrapped__ = replacement = make(original)
+                    self._done.append((found, "__wrapped__", original, replacement))
+                found = inner
+
+    def add(self, owner: Any, name: str, value: Any) -> None:
+        """Gives ``owner`` an attribute of its own that it has not, or inherits."""
+        setattr(owner, name, value)
+        self._done.append((owner, name, _MISSING, value))
+
     def undo(self) -> None:
         """Puts the original objects back. Where somebody patched on top of us, their wrapper stays and ours goes
         silent: the pipeline is off by then."""
         for owner, name, original, replacement in reversed(self._done):
-            if vars(owner).get(name) is replacement:
-                setattr(owner, name, original)
-            else:
+            held = owner.__wrapped__ if name == "__wrapped__" else vars(owner).get(name)
+            if held is not replacement:
                 _buried.append((owner, name, original, replacement))
+            elif original is _MISSING:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, original)
         self._done.clear()
 
     def __bool__(self) -> bool:
         return bool(self._done)
+
+
+def _below(owner: type[Any]) -> Iterator[type[Any]]:
+    for each in owner.__subclasses__():
+        yield each
+        yield from _below(each)
 
 
 _hooked: dict[str, Callable[[ModuleType], None]] = {}

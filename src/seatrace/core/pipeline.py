@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast
 
 from . import context, guard
 from .record import Call, Cost, RateLimit
+from .timeline import Timeline
 
 Listener = Callable[[Call], None]
 """Is given each ended call, once, after pricing and emitting. Must not keep content longer than it needs."""
@@ -48,6 +49,9 @@ class Emitter(Protocol):
 
     def limits(self, call: Call, read: Callable[[], Iterable[RateLimit]]) -> None:
         """Keeps what a provider last said of its limits; ``read`` is asked when that is exported."""
+
+    def session(self, call: Call, seconds: float) -> None:
+        """Measures a session of the Model Context Protocol that is over; ``call`` says with whom it was."""
 
     def measure(self, metric: Any, value: float, attributes: Mapping[str, Any]) -> None:
         """Records one value of a metric of the catalogue."""
@@ -103,6 +107,10 @@ class Pipeline:
         call.request = None
         call.started, call.started_clock = at or (time_ns(), perf_counter_ns())
         self.emitter.begin(call)
+        if call.run is not None:
+            call.run.timeline = Timeline(call.started_clock)
+        elif at is None and call.scope.run is not None:
+            call.scope.run.begins(call)
 
     def admit(self, call: Call) -> None:
         """Asks the gates for a call that may be told afterwards; :func:`withdraw` says that it is another one's.
@@ -146,6 +154,9 @@ class Pipeline:
         or the exception of the one before."""
         call.retries += 1
         self.emitter.retried(call, reason, seconds)
+        if call.scope.run is not None:
+            clock = perf_counter_ns()
+            call.scope.run.pauses(clock, clock + int(seconds * 1e9))
 
     def _price(self, call: Call) -> None:
         billed = call.kind in ("inference", "embeddings")
@@ -155,7 +166,7 @@ class Pipeline:
             except Exception as error:
                 guard.fault("price a call", error)
         run = call.scope.run if call.scope is not None else None
-        if run is not None and call.run is None:
+        if run is not None and call.run is None and (call.exchange is None or call.exchange.counts):
             run.add(call)
 
 

@@ -24,10 +24,14 @@ Kind = Literal[
     "internal",
     "send",
     "process",
+    "mcp_client",
+    "mcp_server",
 ]
-"""What was called. ``operation`` is any other call to a provider: images, audio, moderations, token counting. The last
-five are patterns of :mod:`seatrace.runtime`: an answer out of a cache in a model's place, a batch, any other work of a
-pattern, a job sent and one worked on. They are spans and nothing else: a pattern records its own metrics."""
+"""What was called. ``operation`` is any other call to a provider: images, audio, moderations, token counting. From
+``cached`` to ``process`` they are patterns of :mod:`seatrace.runtime`: an answer out of a cache in a model's place, a
+batch, any other work of a pattern, a job sent and one worked on. They are spans and nothing else: a pattern records its
+own metrics. The last two are a request of the Model Context Protocol, as who sends it sees it and as who answers it
+does."""
 
 
 @dataclass(slots=True)
@@ -81,6 +85,27 @@ class RateLimit(NamedTuple):
     """``requests``, ``tokens``, ``input_tokens`` or ``output_tokens``."""
     limit: int | None
     remaining: int | None
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What of a call is the Model Context Protocol's: one JSON-RPC request and its answer."""
+
+    method: str
+    request_id: str | None = None
+    protocol_version: str | None = None
+    session_id: str | None = None
+    transport: str | None = None
+    """``pipe`` (stdio) or ``tcp`` (HTTP)."""
+    resource_uri: str | None = None
+    status: int | None = None
+    """The JSON-RPC error code of the answer."""
+    client_address: str | None = None
+    client_port: int | None = None
+    counts: bool = False
+    """Whether it is a tool call of its run: one that no tool around it counts already."""
+    peer: Any = None
+    """Whatever the library needs to remember of the other side."""
 
 
 @dataclass(slots=True)
@@ -187,6 +212,8 @@ class Call:
     digest: int | None = None
     """A number for a tool and its arguments, the same for the same ones: nothing of them can be read in it."""
 
+    exchange: Exchange | None = None
+
     # who and for whom
     conversation_id: str | None = None
     scope: Any = None
@@ -233,6 +260,11 @@ class Call:
     def ended(self) -> bool:
         """Whether the call was ended."""
         return not self._open
+
+    @property
+    def runs_tool(self) -> bool:
+        """Whether it counts as a tool call of its run."""
+        return self.kind == "tool" or (self.exchange is not None and self.exchange.counts)
 
     def close(self) -> bool:
         """Marks the call as ended; true for the first caller only. Popping is atomic: no lock, safe in signals."""

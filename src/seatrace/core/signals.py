@@ -6,7 +6,8 @@ A metric is a row of :mod:`seatrace.emit.catalogue`, attributes are a mapping fr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from time import perf_counter_ns, time_ns
 from typing import Any, Protocol
 from weakref import WeakSet
@@ -57,6 +58,20 @@ def begin_sources(line: Pipeline) -> None:
     """:func:`begin_at_zero` for all of them: where a pipeline begins, and where somebody begins to read it."""
     for source in list(sources):
         begin_at_zero(line, source)
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """The agent's run around the block waits: for a free place, for its turn."""
+    run = context.current_scope().run
+    if run is None:
+        yield
+        return
+    run.spends("waiting", perf_counter_ns())
+    try:
+        yield
+    finally:
+        run.spent("waiting", perf_counter_ns())
 
 
 def measure(metric: Any, value: float, attributes: Attributes) -> None:

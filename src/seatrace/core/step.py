@@ -38,6 +38,12 @@ def innermost_mark() -> Mark | None:
     return None if step is None else step._mark
 
 
+def innermost_call() -> Call | None:
+    """The call of the step that runs here. A task that was started inside a step may outlive it: it is in none then."""
+    step = _innermost()
+    return None if step is None or step.call.ended else step.call
+
+
 def handled(error: BaseException | str, kind: Kind) -> None:
     """The step that runs here, of this ``kind``, failed with ``error`` (or a word for it), though its function will
     return: the framework makes words for the model of it."""
@@ -88,7 +94,7 @@ class Step:
             if line.wants_content:
                 call.content = content()
             line.begin(call)
-            if call.kind == "tool" and outer.run is not None and outer.run.watch is not None:
+            if call.runs_tool and outer.run is not None and outer.run.watch is not None:
                 outer.run.watch.asked(call, call.content or content())
             step = cls(call, line, mark)
             step._scope = _within(call) if call.run is not None else outer
@@ -98,6 +104,12 @@ class Step:
         except Exception as error:
             guard.fault("begin a call", error)
             return cls(_nothing(), None)
+
+    def again(self) -> Step:
+        """Another way into the same step, for a body that works in several tasks at once."""
+        other = Step(self.call, self._line, self._mark)
+        other._scope = self._scope
+        return other
 
     def enter(self) -> None:
         """Puts scope and span in force."""

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from seatrace.core.context import Scope
-from seatrace.core.record import Call, Content, Usage
+from seatrace.core.record import Call, Content, Exchange, Usage
 
 from . import semconv as names
 
@@ -14,11 +14,19 @@ PATTERN_KINDS = frozenset({"batch", "internal", "send", "process"})
 """Calls that are no GenAI operation: their attributes are all in ``call.attributes``."""
 
 
+_RUN_TIMES = {
+    "model": names.RUN_TIME_MODEL,
+    "tool": names.RUN_TIME_TOOL,
+    "waiting": names.RUN_TIME_WAITING,
+    "own": names.RUN_TIME_OWN,
+}
+
+
 def start_attributes(call: Call) -> dict[str, Any]:
     """What a sampler may decide on: known before the call is made."""
     if call.kind in PATTERN_KINDS:
         return {}
-    attributes: dict[str, Any] = {names.OPERATION_NAME: call.operation}
+    attributes: dict[str, Any] = {names.OPERATION_NAME: call.operation} if call.operation else {}
     if call.provider is not None:
         attributes[names.PROVIDER_NAME] = call.provider
     if call.request_model is not None:
@@ -28,6 +36,11 @@ def start_attributes(call: Call) -> dict[str, Any]:
         if call.server_port is not None:
             attributes[names.SERVER_PORT] = call.server_port
     kind = call.kind
+    if call.exchange is not None:
+        attributes[names.MCP_METHOD] = call.exchange.method
+        _put(attributes, names.TOOL_NAME, call.name)
+        _put(attributes, names.PROMPT_NAME, call.prompt_name)
+        return attributes
     if kind == "tool":
         attributes[names.TOOL_NAME] = call.name
         if call.tool_type is not None:
@@ -57,6 +70,8 @@ def end_attributes(call: Call, *, latest: bool, legacy: bool) -> dict[str, Any]:
         _run(call, out, legacy=legacy)
     elif call.kind == "retrieval":
         _put(out, names.RETRIEVAL_TOP_K, call.top_k)
+    elif call.exchange is not None:
+        _exchange(call.exchange, out)
     elif call.kind not in PATTERN_KINDS:
         _put(out, names.RESPONSE_ID, call.response_id)
         _put(out, names.RESPONSE_MODEL, call.response_model)
@@ -165,6 +180,28 @@ def _usage(usage: Usage, out: dict[str, Any], *, latest: bool, legacy: bool) -> 
         _put(out, names.USAGE_TEXT_OUTPUT, usage.text_output)
 
 
+def _exchange(exchange: Exchange, out: dict[str, Any]) -> None:
+    _put(out, names.JSONRPC_REQUEST_ID, exchange.request_id)
+    _put(out, names.MCP_PROTOCOL_VERSION, exchange.protocol_version)
+    _put(out, names.MCP_SESSION_ID, exchange.session_id)
+    _put(out, names.MCP_RESOURCE_URI, exchange.resource_uri)
+    _put(out, names.CLIENT_ADDRESS, exchange.client_address)
+    _put(out, names.CLIENT_PORT, exchange.client_port)
+    out.update(network_attributes(exchange))
+    if exchange.status is not None:
+        out[names.RPC_STATUS_CODE] = str(exchange.status)
+
+
+def network_attributes(exchange: Exchange) -> dict[str, Any]:
+    """What carried an exchange."""
+    if exchange.transport is None:
+        return {}
+    found = {names.NETWORK_TRANSPORT: exchange.transport}
+    if exchange.transport == "tcp":
+        found[names.NETWORK_PROTOCOL_NAME] = "http"
+    return found
+
+
 def _run(call: Call, out: dict[str, Any], *, legacy: bool) -> None:
     _put(out, names.AGENT_DESCRIPTION, call.description)
     if legacy and call.kind == "workflow":
@@ -182,6 +219,10 @@ def _run(call: Call, out: dict[str, Any], *, legacy: bool) -> None:
     _put(out, names.RUN_COST, run.cost)
     if run.unpriced:  # calls that are missing in the cost
         out[names.RUN_UNPRICED] = run.unpriced
+    _put(out, names.RUN_SAVED_COST, run.saved_cost)
+    _put(out, names.RUN_SAVED_TOKENS, run.saved_tokens)
+    for spent_on, seconds in run.time(call.ended_clock).items():
+        out[_RUN_TIMES[spent_on]] = seconds
 
 
 def _scope(scope: Scope, out: dict[str, Any]) -> None:

@@ -22,13 +22,14 @@ from ._bounded import emit, set_attributes
 from ._recorder import Moment
 from .attributes import content_attributes, end_attributes, start_attributes
 from .catalogue import RATE_LIMIT_LIMIT, RATE_LIMIT_REMAINING, RETRIES, RETRY_WAIT, Metric
-from .foreign import stands_for
+from .foreign import span_of
 from .metrics import Metrics
 
 _KINDS = {
     **dict.fromkeys(("agent", "workflow", "tool", "cached", "batch", "internal"), SpanKind.INTERNAL),
     "send": SpanKind.PRODUCER,
     "process": SpanKind.CONSUMER,
+    "mcp_server": SpanKind.SERVER,
 }
 
 # The key is made unique when opentelemetry.context is loaded; the plain word is what older packages set.
@@ -101,9 +102,9 @@ class Emitter:
         if self.stands_aside(call):
             call.span = _Live(get_current_span(current), current, start, emitted=False, measured=True)
             return
-        around = get_current_span(current)
-        if stands_for(around, call):
-            call.span = _Live(around, current, start, emitted=False)
+        theirs = span_of(call, current)
+        if theirs is not None:
+            call.span = _Live(theirs, set_span_in_context(theirs, current), start, emitted=False)
             return
         span = self._tracer.start_span(
             _span_name(call),
@@ -169,6 +170,10 @@ class Emitter:
         if rate_limits.seen.keep(call.provider, call.request_model, read):
             self._metrics.observe(RATE_LIMIT_LIMIT)
             self._metrics.observe(RATE_LIMIT_REMAINING)
+
+    def session(self, call: Call, seconds: float) -> None:
+        """Measures a session of the Model Context Protocol."""
+        self._metrics.session(call, seconds, Moment(time_ns(), otel_context.get_current()))
 
     # --- patterns -----------------------------------------------------------------------------------------------------
 
@@ -245,7 +250,7 @@ class Emitter:
         self, call: Call, live: _Live, attributes: dict[str, Any], content: Content | None, message: str | None
     ) -> None:
         span = live.span
-        set_attributes(span, attributes if live.emitted or live.measured else {**live.start, **attributes})
+        set_attributes(span, attributes if live.emitted else {**live.start, **attributes})
         if self._content_on_spans and content is not None and live.emitted:
             span.set_attributes(content_attributes(content, structured=False))
         if call.error_type is not None and live.emitted:
@@ -271,7 +276,7 @@ class Emitter:
             names.EXCEPTION_MESSAGE: message,
             names.EXCEPTION_STACKTRACE: self._clean_text(stack),
         }
-        event = names.EVENT_TOOL_EXCEPTION if call.kind == "tool" else names.EVENT_EXCEPTION
+        event = names.EVENT_TOOL_EXCEPTION if call.operation == "execute_tool" else names.EVENT_EXCEPTION
         self._log(event, 13, "WARN", details, live.context, ended)
 
     def _log(
@@ -301,6 +306,9 @@ def _span_name(call: Call) -> str:
     subject = call.request_model if call.kind in ("inference", "embeddings", "operation") else call.name
     if call.kind == "cached":
         subject = call.request_model or call.name
+    if call.exchange is not None:
+        subject = call.name or call.prompt_name
+        return f"{call.exchange.method} {subject}" if subject else call.exchange.method
     return f"{call.operation} {subject}" if subject else call.operation
 
 

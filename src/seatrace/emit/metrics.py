@@ -11,10 +11,11 @@ from typing import Any
 from opentelemetry.metrics import Meter, Observation
 
 from seatrace.core import guard, signals
-from seatrace.core.record import Call, Usage
+from seatrace.core.record import Call, Exchange, Usage
 
 from . import catalogue, semconv
 from ._recorder import Moment, Recorder, recorder
+from .attributes import network_attributes
 
 _SERIES_LIMIT = 2_000
 """Attribute sets kept resolved; the SDK's own cardinality limit is the same number."""
@@ -94,8 +95,17 @@ class Metrics:
             self._tool(call, moment)
         elif kind in ("agent", "workflow"):
             self._agent(call, moment)
+        elif call.exchange is not None:
+            self._exchange(call, call.exchange, moment)
         elif kind in ("operation", "retrieval"):
             self._family(call).timed(call).add(catalogue.OPERATION_DURATION, call.duration, moment)
+
+    def session(self, call: Call, seconds: float, moment: Moment) -> None:
+        """A session of the Model Context Protocol that is over."""
+        client = call.kind == "mcp_client"
+        attributes = self._session_labels(call, call.exchange, client=client) if call.exchange is not None else {}
+        metric = catalogue.MCP_CLIENT_SESSION_DURATION if client else catalogue.MCP_SERVER_SESSION_DURATION
+        self._get((metric.name, *attributes.items()), lambda: attributes).add(metric, seconds, moment)
 
     def measure(self, metric: catalogue.Metric, value: float, attributes: Mapping[str, Any], moment: Moment) -> None:
         """One value of a pattern's counter or histogram."""
@@ -181,6 +191,47 @@ class Metrics:
         )
         series.add(catalogue.TOOL_DURATION, call.duration, moment)
 
+    def _exchange(self, call: Call, exchange: Exchange, moment: Moment) -> None:
+        client = call.kind == "mcp_client"
+        key = (
+            call.kind,
+            exchange.method,
+            call.name,
+            call.prompt_name,
+            exchange.status,
+            call.error_type,
+            exchange.protocol_version,
+            exchange.transport,
+            call.server_address if client else None,
+            call.server_port if client else None,
+        )
+        series = self._get(
+            key,
+            lambda: _present(
+                {
+                    semconv.MCP_METHOD: self._bounded("method", exchange.method),
+                    semconv.OPERATION_NAME: call.operation or None,
+                    semconv.TOOL_NAME: self._bounded("tool", call.name),
+                    semconv.PROMPT_NAME: self._bounded("prompt", call.prompt_name),
+                    semconv.RPC_STATUS_CODE: self._bounded("status", _text(exchange.status)),
+                    **self._session_labels(call, exchange, client=client),
+                }
+            ),
+        )
+        metric = catalogue.MCP_CLIENT_DURATION if client else catalogue.MCP_SERVER_DURATION
+        series.add(metric, call.duration, moment)
+
+    def _session_labels(self, call: Call, exchange: Exchange, *, client: bool) -> dict[str, Any]:
+        return _present(
+            {
+                semconv.MCP_PROTOCOL_VERSION: self._bounded("version", exchange.protocol_version),
+                **network_attributes(exchange),
+                semconv.ERROR_TYPE: self._bounded("error", call.error_type),
+                semconv.SERVER_ADDRESS: call.server_address if client else None,
+                semconv.SERVER_PORT: call.server_port if client else None,
+            }
+        )
+
     def _agent(self, call: Call, moment: Moment) -> None:
         name = self._bounded("agent", call.name)
         series = self._get(
@@ -209,6 +260,12 @@ class Metrics:
             ("run", name, tenant, call.error_type),
             lambda: _present({semconv.AGENT_NAME: name, semconv.TENANT: tenant, semconv.ERROR_TYPE: call.error_type}),
         )
+        for spent_on, seconds in run.time(call.ended_clock).items():
+            labels = {semconv.AGENT_NAME: name, semconv.TIME_SPENT_ON: spent_on}
+            self.measure(catalogue.RUN_TIME, seconds, labels, moment)
+        if run.own_saved_cost is not None:
+            labels = {semconv.AGENT_NAME: name, semconv.TENANT: tenant}
+            self.measure(catalogue.RUN_SAVED_COST, run.own_saved_cost, labels, moment)
         for metric, value in (
             (catalogue.RUN_COST, run.own_cost),
             (catalogue.RUN_INPUT_TOKENS, run.own_input_tokens),
@@ -385,6 +442,10 @@ def _instrument(meter: Meter, metric: catalogue.Metric) -> Any:
     return meter.create_histogram(
         metric.name, metric.unit, metric.description, explicit_bucket_boundaries_advisory=metric.buckets
     )
+
+
+def _text(number: int | None) -> str | None:
+    return None if number is None else str(number)
 
 
 def _present(attributes: dict[str, Any]) -> dict[str, Any]:

@@ -66,6 +66,136 @@ REGISTRY: tuple[Library, ...] = (
         "queries and clients' questions, their model calls, tools (also those in the process) and sub-agents",
         kind="framework",
     ),
+    Library(
+        "langchain",
+        "langchain-core",
+        "langchain_core.language_models.chat_models",
+        "0.3.74",
+        "tools, retrievers, AgentExecutor, models whose client is not observed",
+        "framework",
+        (
+            "langchain_core.language_models.llms",
+            "langchain_core.tools.base",
+            "langchain_core.retrievers",
+            "langchain.agents.agent",
+            "langchain_classic.agents.agent",
+        ),
+    ),
+    Library(
+        "langgraph",
+        "langgraph",
+        "langgraph.pregel",
+        "0.6.4",
+        "graphs, agents, subgraphs, workflows of the functional API",
+        "framework",
+    ),
+    Library(
+        "google.adk",
+        "google-adk",
+        "google.adk.agents.base_agent",
+        "1.32.0",
+        "agents, workflow agents, graphs, tools, hand-offs, model calls of any model class",
+        kind="framework",
+        further=(
+            "google.adk.agents.context",
+            "google.adk.flows.llm_flows.base_llm_flow",
+            "google.adk.flows.llm_flows.functions",
+            "google.adk.flows.llm_flows.tools._caller",
+            "google.adk.flows.llm_flows.tools._live_caller",
+            "google.adk.runners",
+            "google.adk.workflow._workflow",
+        ),
+    ),
+    Library(
+        "strands",
+        "strands-agents",
+        "strands.agent.agent",
+        "1.17.0",
+        "agents, graphs, swarms, tools, model calls of any model class",
+        kind="framework",
+        further=(
+            "strands.event_loop.event_loop",
+            "strands.multiagent.graph",
+            "strands.multiagent.swarm",
+            "strands.tools.executors._executor",
+            "strands.types._events",
+        ),
+    ),
+    Library(
+        "mcp",
+        "mcp",
+        "mcp",
+        "1.12.4",
+        "requests and sessions, client and server, over stdio, HTTP and in memory; the trace goes on at the server",
+        kind="framework",
+        further=(
+            "mcp.shared.jsonrpc_dispatcher",
+            "mcp.shared.direct_dispatcher",
+            "mcp.shared._otel",
+            "mcp.server.runner",
+            "mcp.client.session",
+            "mcp.shared.session",
+            "mcp.client.streamable_http",
+            "mcp.client.stdio",
+            "mcp.server.stdio",
+            "mcp.server.fastmcp.tools.base",
+            "mcp.server.mcpserver.tools.base",
+        ),
+    ),
+    Library(
+        "fastmcp",
+        "fastmcp",
+        "fastmcp.tools",
+        "2.12.5",
+        "requests and sessions of its clients and servers, through mcp",
+        kind="framework",
+        further=(
+            "fastmcp.tools.tool",
+            "fastmcp.tools.function_tool",
+            "fastmcp.client.telemetry",
+            "fastmcp.server.telemetry",
+        ),
+    ),
+    Library(
+        "pydantic_ai",
+        "pydantic-ai-slim",
+        "pydantic_ai.agent",
+        "1.0.0",
+        "agent runs (also streamed and iterated), delegation, tools, models of any client",
+        kind="framework",
+        further=("pydantic_ai.tool_manager", "pydantic_ai._tool_manager"),
+    ),
+    Library(
+        "agent_framework",
+        "agent-framework-core",
+        "agent_framework.observability",
+        "1.4.0",
+        "agent runs, sub-agents as tools, function tools, workflows, chat clients of any kind",
+        kind="framework",
+        further=(
+            "agent_framework._tools",
+            "agent_framework._clients",
+            "agent_framework._workflows._workflow",
+            "agent_framework._workflows._functional",
+        ),
+    ),
+    Library(
+        "crewai",
+        "crewai",
+        "crewai",
+        "1.15.0",
+        "crews, flows, agents, tools, models whose client is not observed",
+        "framework",
+    ),
+    Library(
+        "llama_index.core",
+        "llama-index-core",
+        "llama_index.core",
+        "0.13.0",
+        "agents, workflows, query engines, tools, retrievers, models and embeddings whose client is not observed",
+        "framework",
+        ("llama_index.core.agent.workflow.multi_agent_workflow", "workflows.workflow"),
+    ),
 )
 
 State = Literal["observed", "not imported", "not installed", "target missing", "switched off"]
@@ -126,7 +256,7 @@ def _hook(library: Library, target: str, patched: Callable[[], None]) -> Callabl
             return
         lost = len(patches.lost)
         try:
-            importlib.import_module(f"{__name__}.{library.name}").patch(module, patches)
+            importlib.import_module(f"{__name__}.{library.name.replace('.', '_')}").patch(module, patches)
         except Exception as error:  # an AttributeError, as a rule; a library too new for us is the user's to have
             if target != library.target:
                 patches.lost.append(f"{target} has no {error}")

@@ -12,13 +12,18 @@ from time import perf_counter_ns, time_ns
 from typing import Any
 
 from seatrace.core import context, guard, pipeline
+from seatrace.core.context import Run
 from seatrace.core.drive import driven
 from seatrace.core.observe import CLOCKS_LIMIT, read_clocks
 from seatrace.core.pipeline import Pipeline
 from seatrace.core.record import Call, Content
 
+from ._steps import no_content
+
 Begin = Callable[..., "Call | None"]
-Read = Callable[[Call, Any], None]
+Read = Callable[[Call, Any], Any]
+"""Reads an answer or a chunk. ``True`` of a chunk: nothing is to come after it, the call ends before the framework gets
+it (and ends its own span, which ours may be told in)."""
 
 
 class ModelCall:
@@ -34,6 +39,7 @@ class ModelCall:
         self._clocks: list[int] = []
         self._begun = False
         self._at = time_ns(), perf_counter_ns()
+        self._run: Run | None = None
 
     @classmethod
     def begin(cls, make: Callable[[], Call | None], content: Callable[[], Content], chunk: Read | None) -> ModelCall:
@@ -51,7 +57,11 @@ class ModelCall:
                 if line.wants_content:
                     call.content = content()
                 line.admit(call)
-                return cls(call, line, chunk)
+                made = cls(call, line, chunk)
+                made._run = context.current_scope().run
+                if made._run is not None:
+                    made._run.spends("model", made._at[1])
+                return made
         except pipeline.Refused:
             raise
         except Exception as error:
@@ -61,8 +71,13 @@ class ModelCall:
     def taken(self) -> None:
         """A client that is observed makes the call: it is told there, and the gates are asked there."""
         if self._line is not None and not self._begun:
-            self._line = None
-            pipeline.withdraw(self.call)
+            self._withdraw()
+
+    def _withdraw(self) -> None:
+        self._line = None
+        pipeline.withdraw(self.call)
+        if self._run is not None:
+            self._run.spent("model", perf_counter_ns())
 
     def enter(self) -> None:
         """What goes out from here on is a part of this call."""
@@ -88,8 +103,8 @@ class ModelCall:
         try:
             self._tell()
             self.call.stream = True
-            if self._chunk is not None:
-                self._chunk(self.call, value)
+            if self._chunk is not None and self._chunk(self.call, value):
+                self.end()
         except Exception as error:
             guard.fault("read a stream", error)
 
@@ -114,21 +129,23 @@ class ModelCall:
             self.call.error = error
             self.call.error_type = type(error).__qualname__
         if self._tell():
-            read_clocks(self.call, self._clocks)
+            if self.call.stream:
+                read_clocks(self.call, self._clocks)
             line.end(self.call)
         self.call.error = None
         self._line = None
 
     def abandon(self) -> None:
         """Ends a call whose stream was dropped; one without a chunk was none. Safe in ``__del__``."""
-        line, self._line = self._line, None
+        line = self._line
         if line is None:
             return
         if self._begun:
+            self._line = None
             read_clocks(self.call, self._clocks)
             pipeline.abandon(line, self.call)
         else:
-            pipeline.withdraw(self.call)
+            self._withdraw()
 
     def _tell(self) -> bool:
         if self._begun or self._line is None:
@@ -142,7 +159,7 @@ class ModelCall:
 
 
 def model_call(
-    begin: Begin, *, content: Callable[..., Content] = Content, read: Read | None = None, chunk: Read | None = None
+    begin: Begin, *, content: Callable[..., Content] = no_content, read: Read | None = None, chunk: Read | None = None
 ) -> Any:
     """Makes a replacement for the method of a framework that calls a model.
 

@@ -48,8 +48,8 @@ class Stainless:
     def patch(self, module: Any, patches: Patches) -> None:
         """Replaces the choke points of the loaded ``package._base_client``."""
         make = observed(self._begin, self._returned)
-        patches.replace(module.SyncAPIClient, "request", make)
-        patches.replace(module.AsyncAPIClient, "request", make)
+        patches.replace_below(module.SyncAPIClient, "request", make)
+        patches.replace_below(module.AsyncAPIClient, "request", make)
         follow_attempts(module, patches)
 
     def _begin(self, line: Pipeline, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Observation | None:

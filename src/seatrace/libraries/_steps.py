@@ -32,7 +32,14 @@ def step(kind: Kind, library: str, name: Any, **details: Any) -> Call:
     return Call(kind, _OPERATIONS[kind], library, name=name if isinstance(name, str) and name else None, **details)
 
 
-def stepped(begin: Begin, *, content: Callable[..., Content] = Content, read: Result | None = None) -> Any:
+def no_content(*args: Any, **kwargs: Any) -> Content:
+    """Nothing, whatever the arguments are."""
+    return Content()
+
+
+def stepped(
+    begin: Begin, *, content: Callable[..., Content] = no_content, read: Result | None = None, of: type[Step] = Step
+) -> Any:
     """Makes a replacement for a method, static method, class method or function, which runs as the step that ``begin``
     makes a call for.
 
@@ -58,7 +65,7 @@ def stepped(begin: Begin, *, content: Callable[..., Content] = Content, read: Re
             around = innermost_mark()
             if around is not None and around[0] == mark[0] and around[1] != mark[1]:
                 return None
-            return lambda: Step.begin(lambda: begin(*args, **kwargs), lambda: content(*args, **kwargs), mark)
+            return lambda: of.begin(lambda: begin(*args, **kwargs), lambda: content(*args, **kwargs), mark)
 
         return driven(original, starter, read)
 

@@ -137,7 +137,7 @@ class Watch:
                 found = [each for each in found if each not in self._told]
                 self._told.update(found)
             for reason in found:
-                self._tell(reason, call.name if call.kind == "tool" else None)
+                self._tell(reason, call.name if call.runs_tool else None)
         except Exception as error:
             guard.fault(_STAGE, error)
 
@@ -168,7 +168,7 @@ class Watch:
         return found
 
     def _digests(self, call: Call) -> list[int]:
-        if call.kind == "tool":
+        if call.runs_tool:
             if not self._executes:
                 self._executes = True
                 self._recent.clear()

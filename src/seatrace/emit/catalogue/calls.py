@@ -12,6 +12,7 @@ from seatrace.emit import semconv as names
 from .metric import (
     AGENT_SECONDS,
     CALLS,
+    MCP_SECONDS,
     SECONDS,
     TOKENS,
     USD,
@@ -132,6 +133,46 @@ TOOL_DURATION: Final = histogram(
     "seatrace",
 )
 
+_MCP_SESSION = (names.MCP_PROTOCOL_VERSION, names.NETWORK_TRANSPORT, names.NETWORK_PROTOCOL_NAME, names.ERROR_TYPE)
+_MCP = (
+    names.MCP_METHOD,
+    names.OPERATION_NAME,
+    names.TOOL_NAME,
+    names.PROMPT_NAME,
+    names.RPC_STATUS_CODE,
+    *_MCP_SESSION,
+)
+_SERVER = (names.SERVER_ADDRESS, names.SERVER_PORT)
+
+MCP_CLIENT_DURATION: Final = histogram(
+    "mcp.client.operation.duration",
+    "s",
+    MCP_SECONDS,
+    (*_MCP, *_SERVER),
+    "Time of an MCP request, from its sending to its answer.",
+)
+MCP_SERVER_DURATION: Final = histogram(
+    "mcp.server.operation.duration",
+    "s",
+    MCP_SECONDS,
+    _MCP,
+    "Time of an MCP request, from its arrival to its answer.",
+)
+MCP_CLIENT_SESSION_DURATION: Final = histogram(
+    "mcp.client.session.duration",
+    "s",
+    MCP_SECONDS,
+    (*_MCP_SESSION, *_SERVER),
+    "Time of an MCP session, as the client sees it.",
+)
+MCP_SERVER_SESSION_DURATION: Final = histogram(
+    "mcp.server.session.duration",
+    "s",
+    MCP_SECONDS,
+    _MCP_SESSION,
+    "Time of an MCP session, as the server sees it.",
+)
+
 _AGENT_RUN = (names.AGENT_NAME, names.TENANT, names.ERROR_TYPE)
 RUN_COST: Final = histogram(
     "seatrace.agent.run.cost", "USD", USD, _AGENT_RUN, "What a run's own model calls cost, sub-agents' not.", "seatrace"
@@ -144,6 +185,22 @@ RUN_OUTPUT_TOKENS: Final = histogram(
 )
 RUN_STEPS: Final = histogram(
     "seatrace.agent.run.steps", "{step}", CALLS, _AGENT_RUN, "Turns of a run's loop.", "seatrace"
+)
+RUN_TIME: Final = histogram(
+    "seatrace.agent.run.time",
+    "s",
+    AGENT_SECONDS,
+    (names.AGENT_NAME, names.TIME_SPENT_ON),
+    "Time of a run by what it was spent on: model, tool, waiting, own. Together they are its duration.",
+    "seatrace",
+)
+RUN_SAVED_COST: Final = histogram(
+    "seatrace.agent.run.saved.cost",
+    "USD",
+    USD,
+    (names.AGENT_NAME, names.TENANT),
+    "What a run's own calls would have cost whose answers came out of a cache, sub-agents' not.",
+    "seatrace",
 )
 
 COST: Final = counter("seatrace.cost", "USD", _COST, "What model calls cost, by the price book or the provider.")

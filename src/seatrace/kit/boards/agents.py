@@ -22,7 +22,7 @@ def agents(names: Conventions) -> Board:
         "Agents & tools",
         "Do agents get their work done, in how many steps, and which tools hold them up?",
         view,
-        (_runs(view), _inside(view), _tools(view)),
+        (_runs(view), _inside(view), _tools(view), _mcp(view)),
     )
 
 
@@ -143,6 +143,20 @@ def _inside(view: View) -> Row:
             unit="tokens",
             description="Mean of a run's own model calls, sub-agents' not.",
         ),
+        graph(
+            "Where the time of a run goes",
+            line(view.average(buckets(metric.RUN_TIME), by, label.TIME_SPENT_ON)),
+            unit="s",
+            description="Mean. To models, to tools, to waiting for another attempt or a free agent, or to the program "
+            "itself. Together they are the run's duration.",
+            stacked=True,
+        ),
+        graph(
+            "Saved by caches in a run",
+            line(view.average(buckets(metric.RUN_SAVED_COST), by)),
+            unit="currencyUSD",
+            description="Mean of the runs in which a cache answered: what its own model calls would have cost.",
+        ),
     )
 
 
@@ -185,3 +199,43 @@ def _tools(view: View) -> Row:
 
 
 _WHO = (label.TOOL_NAME, label.TOOL_TYPE, label.AGENT_NAME)
+
+
+def _mcp(view: View) -> Row:
+    asked, answered = buckets(metric.MCP_CLIENT_DURATION), buckets(metric.MCP_SERVER_DURATION)
+    of = (label.MCP_METHOD, label.TOOL_NAME, label.PROMPT_NAME)
+    name = "{{mcp_method_name}} {{gen_ai_tool_name}}{{gen_ai_prompt_name}}"
+    where = (label.NETWORK_TRANSPORT, label.NETWORK_PROTOCOL_NAME, label.MCP_PROTOCOL_VERSION)
+    return row(
+        "MCP",
+        graph(
+            "MCP requests",
+            line(view.rate(asked.counts(), *of), f"sent: {name}"),
+            line(view.rate(answered.counts(), *of), f"got: {name}"),
+            unit="ops",
+            description="Per second, as clients send and servers get them.",
+        ),
+        graph(
+            "Failed MCP requests",
+            line(view.rate(asked.counts().narrowed(FAILED), label.ERROR_TYPE, label.RPC_STATUS_CODE)),
+            line(view.rate(answered.counts().narrowed(FAILED), label.ERROR_TYPE, label.RPC_STATUS_CODE)),
+            unit="ops",
+            description="Per second, by error. For a client every error is one, for a server only its own; "
+            "tool_error is a tool that failed.",
+        ),
+        graph(
+            "p95 duration of MCP requests",
+            line(view.quantile(0.95, asked, *of), exemplar=True),
+            line(view.quantile(0.95, answered, *of), exemplar=True),
+            unit="s",
+            description="95 of 100 requests take less.",
+            traces=(label.MCP_METHOD, label.TOOL_NAME),
+        ),
+        graph(
+            "p95 duration of MCP sessions",
+            line(view.quantile(0.95, buckets(metric.MCP_CLIENT_SESSION_DURATION), *where)),
+            line(view.quantile(0.95, buckets(metric.MCP_SERVER_SESSION_DURATION), *where)),
+            unit="s",
+            description="Sessions that are over. Many short ones: a client that connects anew for each call.",
+        ),
+    )

@@ -186,6 +186,8 @@ class CacheTelemetry:
 
     def _measure_savings(self, entry: Entry, seconds: float) -> None:
         scope = signals.scope()
+        if scope.run is not None:
+            scope.run.saves(entry.cost, entry.tokens)
         labels: dict[str, Any] = {names.SAVING_SOURCE: _SOURCES[self.kind]}
         for name, value in (
             (names.REQUEST_MODEL, entry.model),

@@ -8,6 +8,7 @@ from collections.abc import Hashable
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from seatrace.core import signals
 from seatrace.errors import ConfigError
 
 from .member import Member
@@ -41,7 +42,8 @@ class Lease(Generic[A]):
                     pause = pool.pause(deadline)
                     if pause is None:
                         break
-                    await asyncio.wait([waiting], timeout=pause)
+                    with signals.waiting():
+                        await asyncio.wait([waiting], timeout=pause)
             except BaseException:
                 pool.leave(place)
                 raise
@@ -93,7 +95,8 @@ class Lease(Generic[A]):
                 pause = pool.pause(deadline)
                 if pause is None:
                     break
-                wait([place], timeout=pause)
+                with signals.waiting():
+                    wait([place], timeout=pause)
         except BaseException:
             pool.leave(place)
             raise

@@ -1,0 +1,79 @@
+"""What libraries of frameworks make of methods: ``libraries/_steps.py`` on a framework of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from seatrace.core import step as steps
+from seatrace.core.patch import Patches
+from seatrace.libraries._steps import step, stepped
+from seatrace.testing import Captured, capture
+
+
+class Pause(Exception):
+    pass
+
+
+class Crew:
+    def run(self, work: Any) -> Any:
+        return work()
+
+    def tool(self, error: BaseException) -> str:
+        try:
+            raise error
+        except ValueError as failed:
+            steps.handled(failed, "tool")
+            return "it failed"
+
+
+@pytest.fixture
+def captured() -> Iterator[Captured]:
+    patches = Patches()
+    patches.replace(Crew, "run", stepped(lambda self, work: step("agent", "test", "crew", conversation_id="c-1")))
+    patches.replace(Crew, "tool", stepped(lambda self, error: step("tool", "test", "work")))
+    steps.pauses.add(Pause)
+    with capture() as got:
+        yield got
+    steps.pauses.discard(Pause)
+    patches.undo()
+
+
+def errors(captured: Captured) -> list[tuple[str, Any]]:
+    return [(span.name, (span.attributes or {}).get("error.type")) for span in captured.spans]
+
+
+def test_failure_that_the_framework_makes_words_of(captured: Captured) -> None:
+    assert Crew().run(lambda: Crew().tool(ValueError("deep"))) == "it failed"
+    assert errors(captured) == [("execute_tool work", "ValueError"), ("invoke_agent crew", None)]
+    assert [each.event_name for each in captured.events] == ["gen_ai.execute_tool.exception"]
+
+
+def test_pause_is_no_failure(captured: Captured) -> None:
+    with pytest.raises(Pause):
+        Crew().run(lambda: Crew().tool(Pause()))
+    assert errors(captured) == [("execute_tool work", None), ("invoke_agent crew", None)]
+
+
+def test_conversation_of_a_run_is_that_of_its_tools(captured: Captured) -> None:
+    Crew().run(lambda: Crew().tool(ValueError()))
+    Crew().tool(ValueError())
+    found = [(span.attributes or {}).get("gen_ai.conversation.id") for span in captured.spans]
+    assert found == ["c-1", "c-1", None]
+
+
+async def test_task_that_outlives_its_step_is_not_a_part_of_it(captured: Captured) -> None:
+    begun: list[Any] = []
+
+    async def later() -> None:
+        await asyncio.sleep(0)
+        steps.handled(ValueError(), "agent")
+        begun.append(steps.innermost_mark())
+
+    Crew().run(lambda: begun.append(asyncio.ensure_future(later())))
+    await begun[0]
+    assert begun[1] is None
+    assert errors(captured) == [("invoke_agent crew", None)]
