@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
+from weakref import ReferenceType, ref
 
 from . import context, guard, pipeline
 from .context import Run, Scope
 from .pipeline import Pipeline
-from .record import Call, Content
+from .record import Call, Content, Kind
 
 Result = Callable[[Call, Any], None]
 """Reads what a step returned into its call; ``None`` where nobody wants to see content."""
@@ -20,19 +21,39 @@ Result = Callable[[Call, Any], None]
 Mark = tuple[int, int]
 """A watched object and the method of it that runs."""
 
-_mark: ContextVar[Mark | None] = ContextVar("seatrace_step", default=None)
+_running: ContextVar[ReferenceType[Step] | None] = ContextVar("seatrace_step", default=None)
+"""Contexts live longer than steps, and must not keep them."""
 
 _SAID_LIMIT = 1000
 """Values of a generator that are kept for its content."""
 
-innermost_mark = _mark.get
-"""The mark of the step that runs here, ``None`` where that has none."""
+pauses: set[type[BaseException]] = set()
+"""Exceptions by which a framework stops for an answer or hands over: nothing failed that they pass through."""
+
+
+def innermost_mark() -> Mark | None:
+    """The mark of the step that runs here, ``None`` where that has none."""
+    step = _innermost()
+    return None if step is None else step._mark
+
+
+def handled(error: BaseException, kind: Kind) -> None:
+    """The step that runs here, of this ``kind``, failed with ``error``, though its function will return: the framework
+    makes words for the model of it."""
+    step = _innermost()
+    if step is not None and step.call.kind == kind:
+        step.failed(error)
+
+
+def _innermost() -> Step | None:
+    step = _running.get()
+    return None if step is None else step()
 
 
 class Step:
     """One call of the program's own code. Enter and leave it as often as its body pauses; end it once."""
 
-    __slots__ = ("_active", "_line", "_mark", "_scope", "_state", "_tokens", "call", "said")
+    __slots__ = ("__weakref__", "_active", "_line", "_mark", "_scope", "_state", "_tokens", "call", "said")
 
     def __init__(self, call: Call, line: Pipeline | None, mark: Mark | None = None) -> None:
         self.call = call
@@ -69,7 +90,7 @@ class Step:
             if call.kind == "tool" and outer.run is not None and outer.run.watch is not None:
                 outer.run.watch.asked(call, call.content or content())
             step = cls(call, line, mark)
-            step._scope = context.narrowed(agent=call.name, run=call.run) if call.run is not None else outer
+            step._scope = _within(call) if call.run is not None else outer
             return step
         except pipeline.Refused:
             raise
@@ -82,7 +103,7 @@ class Step:
         if self._line is None:
             return
         try:
-            self._tokens = context.enter_scope(self._scope), _mark.set(self._mark)  # type: ignore[arg-type]
+            self._tokens = context.enter_scope(self._scope), _running.set(ref(self))  # type: ignore[arg-type]
             emitter = self._line.emitter
             self._active = emitter.activate(self.call) if self._state is None else emitter.reactivate(self._state)
         except Exception as error:
@@ -92,11 +113,11 @@ class Step:
         """Takes them back, remembering what the body made current in between."""
         if self._line is None or self._tokens is None:
             return
-        (scope, mark), active, self._tokens, self._active = self._tokens, self._active, None, None
+        (scope, running), active, self._tokens, self._active = self._tokens, self._active, None, None
         current = context.current_scope()
         try:
             context.leave_scope(scope)
-            _mark.reset(mark)
+            _running.reset(running)
         except ValueError:
             return  # entered in one context and left in another: there is nothing of ours to take back there
         self._scope = current
@@ -115,10 +136,16 @@ class Step:
             pipeline.abandon(self._line, self.call)
             return
         if error is not None:
-            self.call.error = error
-            self.call.error_type = type(error).__qualname__
+            self.failed(error)
         self._line.end(self.call)
         self.call.error = None
+
+    def failed(self, error: BaseException) -> None:
+        """Notes what the call failed with."""
+        if self.call.ended or isinstance(error, tuple(pauses)):
+            return
+        self.call.error = error
+        self.call.error_type = type(error).__qualname__
 
     def abandon(self) -> None:
         """Ends the call of a generator that was dropped; safe in ``__del__``."""
@@ -150,6 +177,10 @@ class Step:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         self.leave()
         self.end(error)
+
+
+def _within(call: Call) -> Scope:
+    return context.narrowed(agent=call.name, run=call.run, conversation=call.conversation_id)
 
 
 def _nothing() -> Call:
