@@ -50,6 +50,26 @@ REGISTRY: tuple[Library, ...] = (
         "0.50.0",
         "messages, beta messages, stream helpers, tool runner, completions, token counts",
     ),
+    Library(
+        "haystack",
+        "haystack-ai",
+        "haystack.core.component.component",
+        "2.19.0",
+        "pipelines, agents, tools, retrievers, generators whose client is not observed",
+        "framework",
+        (
+            "haystack.core.pipeline.pipeline",
+            "haystack.core.pipeline.async_pipeline",
+            "haystack.components.agents.agent",
+            "haystack.components.agents.tool_calling",
+            "haystack.tools.tool",
+            "haystack.components.extractors.llm_metadata_extractor",
+            "haystack.components.extractors.image.llm_document_content_extractor",
+            "haystack.components.retrievers.multi_query_embedding_retriever",
+            "haystack.components.retrievers.multi_query_text_retriever",
+            "haystack.components.retrievers.multi_retriever",
+        ),
+    ),
 )
 
 State = Literal["observed", "not imported", "not installed", "target missing", "switched off"]
