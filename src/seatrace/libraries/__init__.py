@@ -70,6 +70,22 @@ REGISTRY: tuple[Library, ...] = (
             "haystack.components.retrievers.multi_retriever",
         ),
     ),
+    Library(
+        "dspy",
+        "dspy",
+        "dspy.primitives.module",
+        "3.0.0",
+        "ReAct and other agents, programs, tools, retrievers, models whose client is not observed",
+        "framework",
+        (
+            "dspy.adapters.types.tool",
+            "dspy.clients.lm",
+            "dspy.clients.execution",
+            "dspy.retrievers.retrieve",
+            "dspy.retrievers.embeddings",
+            "dspy.utils.parallelizer",
+        ),
+    ),
 )
 
 State = Literal["observed", "not imported", "not installed", "target missing", "switched off"]

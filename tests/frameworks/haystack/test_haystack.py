@@ -114,7 +114,7 @@ async def test_pipeline_async(provider: FakeProvider, captured: Captured) -> Non
     assert said == true
 
 
-@pytest.mark.skipif(not NEW, reason="not told to the tool in this version")
+@pytest.mark.skipif(not NEW, reason="this haystack has no ids for tools")
 def test_tool_calls_have_the_models_ids(provider: FakeProvider, captured: Captured) -> None:
     result = ship().run(messages=ASKED)
     asyncio.run(ship().run_async(messages=ASKED))
@@ -147,7 +147,7 @@ async def test_streaming(provider: FakeProvider, captured: Captured) -> None:
     assert len(streamed) == 4
 
 
-@pytest.mark.skipif(not NEW, reason="no streams of pipelines")
+@pytest.mark.skipif(not NEW, reason="this haystack has no streams of pipelines")
 @pytest.mark.asyncio
 async def test_abandoned_stream_leaves_no_open_span(provider: FakeProvider, captured: Captured) -> None:
     handle = voyage().stream({"captain": {"messages": ASKED}})
@@ -237,7 +237,7 @@ def test_what_a_retriever_found_is_content() -> None:
     assert '"id": "7"' in span.attributes["gen_ai.retrieval.documents"].replace('":"', '": "')
 
 
-@pytest.mark.skipif(not NEW, reason="not in this version")
+@pytest.mark.skipif(not NEW, reason="this haystack has no retrievers in threads")
 def test_retrievers_that_work_in_threads(captured: Captured) -> None:
     from haystack.components.retrievers import MultiQueryTextRetriever
 
@@ -299,7 +299,7 @@ def test_uninstrumenting_restores_the_methods() -> None:
     assert [dict(vars(each)) for each in owners] == before
 
 
-@pytest.mark.skipif(NEW, reason="its spans moved to a package of their own")
+@pytest.mark.skipif(NEW, reason="this haystack has no spans of its own")
 def test_spans_of_haystacks_own_tracing_are_of_other_things(provider: FakeProvider) -> None:
     from haystack.tracing import disable_tracing, enable_tracing
     from haystack.tracing.opentelemetry import OpenTelemetryTracer
