@@ -86,6 +86,29 @@ REGISTRY: tuple[Library, ...] = (
             "dspy.utils.parallelizer",
         ),
     ),
+    Library(
+        "semantic_kernel",
+        "semantic-kernel",
+        "semantic_kernel.functions.kernel_function",
+        "1.36.0",
+        "agents, group chats, functions that a model calls, vector searches, models whose client is not observed",
+        "framework",
+        (
+            "semantic_kernel.agents.autogen.autogen_conversable_agent",
+            "semantic_kernel.agents.azure_ai.azure_ai_agent",
+            "semantic_kernel.agents.bedrock.bedrock_agent",
+            "semantic_kernel.agents.chat_completion.chat_completion_agent",
+            "semantic_kernel.agents.copilot_studio.copilot_studio_agent",
+            "semantic_kernel.agents.group_chat.agent_group_chat",
+            "semantic_kernel.agents.open_ai.openai_assistant_agent",
+            "semantic_kernel.agents.open_ai.openai_responses_agent",
+            "semantic_kernel.connectors.ai.chat_completion_client_base",
+            "semantic_kernel.data.vector",
+            "semantic_kernel.utils.telemetry.agent_diagnostics.decorators",
+            "semantic_kernel.utils.telemetry.model_diagnostics.decorators",
+            "semantic_kernel.utils.telemetry.model_diagnostics.function_tracer",
+        ),
+    ),
 )
 
 State = Literal["observed", "not imported", "not installed", "target missing", "switched off"]

@@ -284,8 +284,8 @@ def test_runs_at_once_do_not_mix(provider: FakeProvider, captured: Captured) -> 
             done.result()
     traces = {span.context.trace_id for span in captured.spans}
     assert len(traces) == 2
-    for trace in traces:
-        lines = crew.tree(span for span in captured.spans if span.context.trace_id == trace).splitlines()
+    for each in traces:
+        lines = crew.tree(span for span in captured.spans if span.context.trace_id == each).splitlines()
         assert sorted(lines) == sorted(TREE.splitlines())
 
 
