@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +16,6 @@ from typing import Any
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 os.environ["DSPY_CACHEDIR"] = str(Path(gettempdir(), "dspy-tests"))
 
-import dspy
 import pytest
 from inline_snapshot import snapshot
 
@@ -24,6 +24,11 @@ from frameworks import crew
 from seatrace.demo.fake_model import Ask, Reply, count_tokens
 from seatrace.demo.provider import FakeProvider
 from seatrace.testing import Captured, capture
+
+with warnings.catch_warnings():  # LiteLLM's, about its own models
+    warnings.simplefilter("ignore")
+    import dspy
+    import litellm  # noqa: F401
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # clients of DSPy and LiteLLM are nobody's to close
