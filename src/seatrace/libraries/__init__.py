@@ -64,7 +64,6 @@ REGISTRY: tuple[Library, ...] = (
             "langchain.agents.agent",
             "langchain_classic.agents.agent",
         ),
-    ),
     Library(
         "langgraph",
         "langgraph",
@@ -89,7 +88,6 @@ REGISTRY: tuple[Library, ...] = (
             "google.adk.runners",
             "google.adk.workflow._workflow",
         ),
-    ),
     Library(
         "strands",
         "strands-agents",
@@ -104,7 +102,6 @@ REGISTRY: tuple[Library, ...] = (
             "strands.tools.executors._executor",
             "strands.types._events",
         ),
-    ),
     Library(
         "mcp",
         "mcp",
@@ -125,7 +122,6 @@ REGISTRY: tuple[Library, ...] = (
             "mcp.server.fastmcp.tools.base",
             "mcp.server.mcpserver.tools.base",
         ),
-    ),
     Library(
         "fastmcp",
         "fastmcp",
@@ -139,7 +135,6 @@ REGISTRY: tuple[Library, ...] = (
             "fastmcp.client.telemetry",
             "fastmcp.server.telemetry",
         ),
-    ),
     Library(
         "pydantic_ai",
         "pydantic-ai-slim",
@@ -162,7 +157,6 @@ REGISTRY: tuple[Library, ...] = (
             "agent_framework._workflows._workflow",
             "agent_framework._workflows._functional",
         ),
-    ),
     Library(
         "crewai",
         "crewai",
@@ -212,7 +206,6 @@ REGISTRY: tuple[Library, ...] = (
             "agno.models.base",
             "agno.knowledge.knowledge",
         ),
-    ),
     Library(
         "smolagents",
         "smolagents",
@@ -235,7 +228,6 @@ REGISTRY: tuple[Library, ...] = (
             "autogen_core.tools._base",
             "autogen_ext.tools.mcp._workbench",
         ),
-    ),
     Library(
         "ag2",
         "ag2",
@@ -244,7 +236,6 @@ REGISTRY: tuple[Library, ...] = (
         "agents and those they call as tools, function tools, models without an observed client",
         kind="framework",
         further=("ag2.tools.final.function_tool", "ag2.middleware.builtin.telemetry"),
-    ),
     ),
     Library(
         "haystack",
@@ -265,7 +256,6 @@ REGISTRY: tuple[Library, ...] = (
             "haystack.components.retrievers.multi_query_text_retriever",
             "haystack.components.retrievers.multi_retriever",
         ),
-    ),
     Library(
         "dspy",
         "dspy",
@@ -281,7 +271,6 @@ REGISTRY: tuple[Library, ...] = (
             "dspy.retrievers.embeddings",
             "dspy.utils.parallelizer",
         ),
-    ),
     Library(
         "semantic_kernel",
         "semantic-kernel",
