@@ -64,6 +64,7 @@ REGISTRY: tuple[Library, ...] = (
             "langchain.agents.agent",
             "langchain_classic.agents.agent",
         ),
+    ),
     Library(
         "langgraph",
         "langgraph",
@@ -88,6 +89,7 @@ REGISTRY: tuple[Library, ...] = (
             "google.adk.runners",
             "google.adk.workflow._workflow",
         ),
+    ),
     Library(
         "strands",
         "strands-agents",
@@ -102,6 +104,7 @@ REGISTRY: tuple[Library, ...] = (
             "strands.tools.executors._executor",
             "strands.types._events",
         ),
+    ),
     Library(
         "mcp",
         "mcp",
@@ -122,6 +125,7 @@ REGISTRY: tuple[Library, ...] = (
             "mcp.server.fastmcp.tools.base",
             "mcp.server.mcpserver.tools.base",
         ),
+    ),
     Library(
         "fastmcp",
         "fastmcp",
@@ -135,6 +139,7 @@ REGISTRY: tuple[Library, ...] = (
             "fastmcp.client.telemetry",
             "fastmcp.server.telemetry",
         ),
+    ),
     Library(
         "pydantic_ai",
         "pydantic-ai-slim",
@@ -157,6 +162,7 @@ REGISTRY: tuple[Library, ...] = (
             "agent_framework._workflows._workflow",
             "agent_framework._workflows._functional",
         ),
+    ),
     Library(
         "crewai",
         "crewai",
@@ -206,6 +212,7 @@ REGISTRY: tuple[Library, ...] = (
             "agno.models.base",
             "agno.knowledge.knowledge",
         ),
+    ),
     Library(
         "smolagents",
         "smolagents",
@@ -228,6 +235,7 @@ REGISTRY: tuple[Library, ...] = (
             "autogen_core.tools._base",
             "autogen_ext.tools.mcp._workbench",
         ),
+    ),
     Library(
         "ag2",
         "ag2",
@@ -256,6 +264,7 @@ REGISTRY: tuple[Library, ...] = (
             "haystack.components.retrievers.multi_query_text_retriever",
             "haystack.components.retrievers.multi_retriever",
         ),
+    ),
     Library(
         "dspy",
         "dspy",
@@ -271,6 +280,7 @@ REGISTRY: tuple[Library, ...] = (
             "dspy.retrievers.embeddings",
             "dspy.utils.parallelizer",
         ),
+    ),
     Library(
         "semantic_kernel",
         "semantic-kernel",
