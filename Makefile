@@ -61,10 +61,10 @@ bench: $(DEV)/.ready ## Measure overhead, cold start and memory against their bo
 	@$(DEV)/bin/python -m benchmarks.memory --check
 
 matrix: $(DEV)/.ready ## Run the contract suite against the oldest and newest libraries
-	@$(DEV)/bin/nox --sessions newest oldest otel
+	@$(DEV)/bin/python scripts/sessions.py newest oldest otel $(ARGS)
 
 frameworks: $(DEV)/.ready ## Run the tests of the agent frameworks, each in an environment of its own; ARGS="-k langchain"
-	@$(DEV)/bin/nox --sessions frameworks $(ARGS)
+	@$(DEV)/bin/python scripts/sessions.py frameworks $(ARGS)
 
 pins: $(DEV)/.ready ## Renew the exact versions in requirements/ci.txt
 	@$(DEV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.10 --no-header --no-annotate \

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -104,6 +105,15 @@ def tree(spans: Iterable[ReadableSpan]) -> str:
             write(span.context.span_id, depth + 1)
 
     write(None, 0)
+    return "\n".join(lines)
+
+
+def turns(spans: Iterable[ReadableSpan]) -> str:
+    """:func:`tree`, where a framework starts the tools of a turn at once: in the model's order, overlap they or not."""
+    lines = tree(spans).split("\n")
+    for at, (line, after) in enumerate(pairwise(lines)):
+        if line.lstrip().startswith("execute_tool chart") and after.lstrip().startswith("execute_tool tide"):
+            lines[at : at + 2] = after, line
     return "\n".join(lines)
 
 

@@ -171,7 +171,7 @@ class Step:
         if isinstance(error, GeneratorExit):
             pipeline.abandon(self._line, self.call)
             return
-        if error is not None:
+        if error is not None and self.call.error is None:  # else its cause was noted, which says more
             self.failed(error)
         self._line.end(self.call)
         self.call.error = None

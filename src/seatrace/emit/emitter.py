@@ -221,7 +221,7 @@ class Emitter:
         self._metrics.record(call, Moment(ended, live.context), beside=live.measured)
         span = live.span
         recording = span.is_recording()
-        describes = self._events and call.kind == "inference" and live.emitted
+        describes = self._events and call.kind == "inference" and not live.measured
         if recording or describes or (call.error is not None and self._events):
             attributes = end_attributes(call, latest=self._latest, legacy=self._legacy)
             message = None if call.error is None else self._clean_text(_text_of(call.error))
@@ -229,7 +229,7 @@ class Emitter:
                 self._finish_span(call, live, attributes, content, message)
             if describes:
                 self._details(call, live, attributes, content, ended)
-            if message is not None and self._events and live.emitted:
+            if message is not None and self._events and not live.measured:
                 self._exception(call, live, attributes, message, ended)
 
     def _content(self, call: Call) -> Content | None:
@@ -251,9 +251,9 @@ class Emitter:
     ) -> None:
         span = live.span
         set_attributes(span, attributes if live.emitted else {**live.start, **attributes})
-        if self._content_on_spans and content is not None and live.emitted:
+        if self._content_on_spans and content is not None and not live.measured:
             span.set_attributes(content_attributes(content, structured=False))
-        if call.error_type is not None and live.emitted:
+        if call.error_type is not None and not live.measured:
             span.set_status(Status(StatusCode.ERROR, message))
 
     def _details(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from seatrace.core import pipeline
+from seatrace.core import guard, pipeline
 from seatrace.core.drive import driven
 from seatrace.core.record import Call, Content, Kind
 from seatrace.core.step import Result, Step, innermost_mark
@@ -37,8 +37,36 @@ def no_content(*args: Any, **kwargs: Any) -> Content:
     return Content()
 
 
+class _Judged(Step):
+    """A step whose framework may keep a failure to itself: at its end it is asked what became of it."""
+
+    __slots__ = ("outcome", "value")
+
+    outcome: Callable[[Call, Any], None]
+
+    def result(self, value: Any, read: Result | None) -> None:
+        """Keeps it for the end."""
+        self.value = value
+        super().result(value, read)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Ends the call."""
+        kept_back = error is None or isinstance(error, GeneratorExit)
+        if kept_back and self._line is not None and not self.call.ended:
+            try:
+                self.outcome(self.call, getattr(self, "value", None))
+            except Exception as fault:
+                guard.fault("read a response", fault)
+        super().end(error)
+
+
 def stepped(
-    begin: Begin, *, content: Callable[..., Content] = no_content, read: Result | None = None, of: type[Step] = Step
+    begin: Begin,
+    *,
+    content: Callable[..., Content] = no_content,
+    read: Result | None = None,
+    of: type[Step] = Step,
+    outcome: Callable[..., None] | None = None,
 ) -> Any:
     """Makes a replacement for a method, static method, class method or function, which runs as the step that ``begin``
     makes a call for.
@@ -65,7 +93,15 @@ def stepped(
             around = innermost_mark()
             if around is not None and around[0] == mark[0] and around[1] != mark[1]:
                 return None
-            return lambda: of.begin(lambda: begin(*args, **kwargs), lambda: content(*args, **kwargs), mark)
+
+            def start() -> Step:
+                kind = of if outcome is None else _Judged
+                step = kind.begin(lambda: begin(*args, **kwargs), lambda: content(*args, **kwargs), mark)
+                if outcome is not None and isinstance(step, _Judged):
+                    step.outcome = lambda call, value: outcome(call, value, *args, **kwargs)
+                return step
+
+            return start
 
         return driven(original, starter, read)
 
