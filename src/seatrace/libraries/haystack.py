@@ -1,7 +1,7 @@
 """Haystack: pipelines are workflows, its ``Agent`` is an agent, tools and retrievers are what they are called.
 
-Retrievers and generators have no base class: every component passes the decorator ``@component``, where the classes that
-are named so are told from the others, also those of integrations and of the program.
+Retrievers and generators have no base class: every component passes the decorator ``@component``, where the classes
+that are named so are told from the others, also those of integrations and of the program.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ def _found(call: Call, result: Any) -> None:
     documents = result.get("documents")
     if call.content is not None and isinstance(documents, list):
         call.content.documents = [
-            {"id": each.id, "content": each.content, "score": each.score} for each in documents if hasattr(each, "score")
+            {"id": each.id, "content": each.content, "score": each.score}
+            for each in documents
+            if hasattr(each, "score")
         ]
 
 
@@ -135,7 +137,11 @@ def _message(role: str, words: str | None) -> dict[str, Any]:
 
 
 def _pipelines(module: Any, patches: Patches) -> None:
-    for name, method in (("Pipeline", "run"), ("Pipeline", "run_async_generator"), ("AsyncPipeline", "run_async_generator")):
+    for name, method in (
+        ("Pipeline", "run"),
+        ("Pipeline", "run_async_generator"),
+        ("AsyncPipeline", "run_async_generator"),
+    ):
         if method in vars(getattr(module, name, object)):
             patches.replace(getattr(module, name), method, stepped(_workflow))
 
@@ -173,9 +179,7 @@ def _tools(module: Any, patches: Patches) -> None:
 def _execution(self: Any, **kwargs: Any) -> Call:
     asked = _asked.get()
     known = asked is not None and asked.tool_name == self.name
-    return step(
-        "tool", "haystack", self.name, description=self.description, tool_call_id=asked.id if known else None
-    )
+    return step("tool", "haystack", self.name, description=self.description, tool_call_id=asked.id if known else None)
 
 
 def _arguments(self: Any, **kwargs: Any) -> Content:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (the trees)
 """DSPy: ReAct with a sub-agent as a tool, programs, threads, the cache; through LiteLLM and through its own client."""
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import gettempdir
@@ -40,7 +42,12 @@ NEW = tuple(map(int, version("dspy").split(".")[:2])) >= (3, 4)
 CLIENTS = ["litellm", "lm15"] if NEW else ["litellm"]
 """DSPy's own HTTP client is ``lm15``."""
 
-_TURNS = (("tide", {"port": "Antwerp"}), ("chart", {"port": "Antwerp"}), ("radio", {"channel": 7}), ("pilot", {"request": "Help."}))
+_TURNS = (
+    ("tide", {"port": "Antwerp"}),
+    ("chart", {"port": "Antwerp"}),
+    ("radio", {"channel": 7}),
+    ("pilot", {"request": "Help."}),
+)
 
 
 def captain(ask: Ask) -> Reply:
@@ -160,7 +167,22 @@ def test_a_call_of_dspys_own_client(provider: FakeProvider, captured: Captured) 
         dspy.Predict("question -> answer")(question=crew.QUESTION)
     (span,) = captured.spans
     attributes = {**span.attributes, "gen_ai.response.id": "id", "server.port": 0}
-    assert attributes == snapshot({'gen_ai.operation.name': 'chat', 'gen_ai.provider.name': 'local', 'gen_ai.request.model': 'gpt-4o-mini', 'server.address': '127.0.0.1', 'server.port': 0, 'gen_ai.response.id': 'id', 'gen_ai.response.model': 'gpt-4o-mini-2024-07-18', 'gen_ai.response.finish_reasons': ('stop', ), 'gen_ai.usage.input_tokens': 155, 'gen_ai.usage.output_tokens': 24, 'gen_ai.usage.cache_read.input_tokens': 0, 'gen_ai.usage.reasoning.output_tokens': 0})
+    assert attributes == snapshot(
+        {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": "local",
+            "gen_ai.request.model": "gpt-4o-mini",
+            "server.address": "127.0.0.1",
+            "server.port": 0,
+            "gen_ai.response.id": "id",
+            "gen_ai.response.model": "gpt-4o-mini-2024-07-18",
+            "gen_ai.response.finish_reasons": ("stop",),
+            "gen_ai.usage.input_tokens": 155,
+            "gen_ai.usage.output_tokens": 24,
+            "gen_ai.usage.cache_read.input_tokens": 0,
+            "gen_ai.usage.reasoning.output_tokens": 0,
+        }
+    )
 
 
 @pytest.mark.asyncio
@@ -190,7 +212,8 @@ async def test_abandoned_stream_leaves_no_open_span(lm: dspy.LM, captured: Captu
         answers = stream(question=crew.QUESTION)
         async for _ in answers:
             break
-        await answers.aclose()
+        with suppress(BaseException):  # 3.0 makes a group of the GeneratorExit
+            await answers.aclose()
     spans = captured.spans
     ids = {span.context.span_id for span in spans}
     assert all(span.parent is None or span.parent.span_id in ids for span in spans)
@@ -215,9 +238,16 @@ def test_content(lm: dspy.LM) -> None:
     with capture(capture_content=True) as got, dspy.context(lm=lm):
         ship()(question=crew.QUESTION)
     tide = next(dict(span.attributes) for span in got.spans if span.name == "execute_tool tide")
-    assert (tide["gen_ai.tool.call.arguments"], tide["gen_ai.tool.call.result"]) == snapshot(('{"port": "Antwerp"}', 'high at noon in Antwerp'))
+    assert (tide["gen_ai.tool.call.arguments"], tide["gen_ai.tool.call.result"]) == snapshot(
+        ('{"port": "Antwerp"}', "high at noon in Antwerp")
+    )
     agent = dict(got.spans[-1].attributes)
-    assert (agent["gen_ai.input.messages"], agent["gen_ai.output.messages"]) == snapshot(('[{"role": "user", "parts": [{"type": "text", "content": "question: Bring us into port."}]}]', '[{"role": "assistant", "parts": [{"type": "text", "content": "reasoning: All is done."}, {"type": "text", "content": "answer: We are moored."}]}]'))
+    assert (agent["gen_ai.input.messages"], agent["gen_ai.output.messages"]) == snapshot(
+        (
+            '[{"role": "user", "parts": [{"type": "text", "content": "question: Bring us into port."}]}]',
+            '[{"role": "assistant", "parts": [{"type": "text", "content": "reasoning: All is done."}, {"type": "text", "content": "answer: We are moored."}]}]',
+        )
+    )
     chat = next(dict(span.attributes) for span in got.spans if span.name.startswith("chat"))
     assert crew.QUESTION in chat["gen_ai.input.messages"]
     assert "next_thought" in chat["gen_ai.output.messages"]
@@ -282,7 +312,9 @@ def test_a_failed_program_says_so(captured: Captured) -> None:
 
     with pytest.raises(LookupError):
         Wreck()()
-    assert crew.tree(captured.spans) == snapshot("invoke_workflow Wreck ERROR error.type='LookupError' agent.name='Wreck' seatrace.run.model_calls=0 seatrace.run.steps=0 seatrace.run.tool_calls=0")
+    assert crew.tree(captured.spans) == snapshot(
+        "invoke_workflow Wreck ERROR error.type='LookupError' agent.name='Wreck' seatrace.run.model_calls=0 seatrace.run.steps=0 seatrace.run.tool_calls=0"
+    )
 
 
 @pytest.mark.skipif(not NEW, reason="this dspy has no engines")
@@ -291,9 +323,14 @@ def test_a_failed_model_call_says_so(provider: FakeProvider, captured: Captured)
         def complete(self, request: Any) -> Any:
             raise RuntimeError("nothing heard")
 
-    with dspy.context(lm=dspy.LM("own/parrot", engine=Silent(), num_retries=0)), pytest.raises(Exception, match="nothing heard"):
+    with (
+        dspy.context(lm=dspy.LM("own/parrot", engine=Silent(), num_retries=0)),
+        pytest.raises(Exception, match="nothing heard"),
+    ):
         dspy.Predict("question -> answer")(question=crew.QUESTION)
-    assert {(span.name, span.attributes["error.type"]) for span in captured.spans} == snapshot({('chat parrot', 'RuntimeError')})
+    assert {(span.name, span.attributes["error.type"]) for span in captured.spans} == snapshot(
+        {("chat parrot", "RuntimeError")}
+    )
 
 
 def test_uninstrumenting_restores_the_methods() -> None:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (the trees)
 """Haystack: pipelines, agents with a sub-agent as a tool, streaming, retrievers, models without a client of ours."""
 
 from __future__ import annotations
@@ -188,18 +189,28 @@ def broken() -> Pipeline:
 def test_a_failed_pipeline_says_so(captured: Captured) -> None:
     with pytest.raises(Exception, match="lost at sea"):
         broken().run({"breaks": {"value": 1}})
-    assert crew.tree(captured.spans) == snapshot("invoke_workflow ERROR error.type='PipelineRuntimeError' seatrace.run.model_calls=0 seatrace.run.steps=0 seatrace.run.tool_calls=0")
+    assert crew.tree(captured.spans) == snapshot(
+        "invoke_workflow ERROR error.type='PipelineRuntimeError' seatrace.run.model_calls=0 seatrace.run.steps=0 seatrace.run.tool_calls=0"
+    )
 
 
 def test_content(provider: FakeProvider) -> None:
     with capture(capture_content=True) as got:
         ship().run(messages=ASKED)
     tides = next(dict(span.attributes) for span in got.spans if span.name == "execute_tool tide")
-    assert tides["gen_ai.tool.call.arguments"] == snapshot('{"port": "Pressure matters as well: one hectopascal less lets the water stand about one centimetre higher."}')
-    assert tides["gen_ai.tool.call.result"] == snapshot('high at noon in Pressure matters as well: one hectopascal less lets the water stand about one centimetre higher.')
+    assert tides["gen_ai.tool.call.arguments"] == snapshot(
+        '{"port": "Pressure matters as well: one hectopascal less lets the water stand about one centimetre higher."}'
+    )
+    assert tides["gen_ai.tool.call.result"] == snapshot(
+        "high at noon in Pressure matters as well: one hectopascal less lets the water stand about one centimetre higher."
+    )
     agent = next(dict(span.attributes) for span in got.spans if span.name == "invoke_agent")
-    assert agent["gen_ai.input.messages"] == snapshot('[{"role": "user", "parts": [{"type": "text", "content": "Pressure matters as well: one hectopascal less lets the water stand about one centimetre higher."}]}]')
-    assert agent["gen_ai.output.messages"] == snapshot('[{"role": "assistant", "parts": [{"type": "text", "content": "Steer north."}]}]')
+    assert agent["gen_ai.input.messages"] == snapshot(
+        '[{"role": "user", "parts": [{"type": "text", "content": "Pressure matters as well: one hectopascal less lets the water stand about one centimetre higher."}]}]'
+    )
+    assert agent["gen_ai.output.messages"] == snapshot(
+        '[{"role": "assistant", "parts": [{"type": "text", "content": "Steer north."}]}]'
+    )
 
 
 def test_no_content_by_default(provider: FakeProvider, captured: Captured) -> None:
@@ -259,13 +270,29 @@ class OwnChatGenerator:
     @component.output_types(replies=list[ChatMessage])
     def run(self, messages: list[ChatMessage]) -> dict[str, list[ChatMessage]]:
         usage = {"prompt_tokens": 5, "completion_tokens": 2}
-        return {"replies": [ChatMessage.from_assistant("aye", meta={"model": "parrot-2", "finish_reason": "stop", "usage": usage})]}
+        return {
+            "replies": [
+                ChatMessage.from_assistant("aye", meta={"model": "parrot-2", "finish_reason": "stop", "usage": usage})
+            ]
+        }
 
 
 def test_a_model_of_the_program_counts(captured: Captured) -> None:
     OwnChatGenerator().run(messages=ASKED)
     (span,) = captured.spans
-    assert (span.name, dict(span.attributes)) == snapshot(('chat parrot', {'gen_ai.operation.name': 'chat', 'gen_ai.request.model': 'parrot', 'gen_ai.response.model': 'parrot-2', 'gen_ai.response.finish_reasons': ('stop', ), 'gen_ai.usage.input_tokens': 5, 'gen_ai.usage.output_tokens': 2}))
+    assert (span.name, dict(span.attributes)) == snapshot(
+        (
+            "chat parrot",
+            {
+                "gen_ai.operation.name": "chat",
+                "gen_ai.request.model": "parrot",
+                "gen_ai.response.model": "parrot-2",
+                "gen_ai.response.finish_reasons": ("stop",),
+                "gen_ai.usage.input_tokens": 5,
+                "gen_ai.usage.output_tokens": 2,
+            },
+        )
+    )
 
 
 def test_content_of_a_model_of_the_program() -> None:
@@ -310,5 +337,7 @@ def test_spans_of_haystacks_own_tracing_are_of_other_things(provider: FakeProvid
             voyage().run({"captain": {"messages": ASKED}})
         finally:
             disable_tracing()
-    named = [span.attributes["gen_ai.operation.name"] for span in got.spans if "gen_ai.operation.name" in span.attributes]
+    named = [
+        span.attributes["gen_ai.operation.name"] for span in got.spans if "gen_ai.operation.name" in span.attributes
+    ]
     assert sorted(named) == ["chat"] * 5 + ["execute_tool"] * 4 + ["invoke_agent"] * 2 + ["invoke_workflow"]

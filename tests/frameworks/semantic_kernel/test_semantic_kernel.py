@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (the trees)
 """Semantic Kernel: agents with a sub-agent as a plugin, streams, threads, group chats, its own diagnostics, connectors
 of the program."""
 
@@ -34,7 +35,6 @@ with warnings.catch_warnings():  # Semantic Kernel's, about its own models
     from semantic_kernel.utils.telemetry.model_diagnostics import decorators as model_spans
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # Semantic Kernel's clients are nobody's to close
     pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning"),
     pytest.mark.filterwarnings("ignore:coroutine method 'aclose' of:RuntimeWarning"),
 ]
@@ -80,8 +80,13 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
         yield provider
 
 
+def model() -> OpenAIChatCompletion:
+    """Keeps no connection: nobody closes the clients of Semantic Kernel."""
+    return OpenAIChatCompletion(ai_model_id=crew.MODEL, default_headers={"Connection": "close"})
+
+
 def ship() -> ChatCompletionAgent:
-    service = OpenAIChatCompletion(ai_model_id=crew.MODEL)
+    service = model()
     pilot = ChatCompletionAgent(service=service, name="pilot", description="Knows the port.", instructions=crew.PILOT)
     return ChatCompletionAgent(service=service, name="captain", instructions=crew.CAPTAIN, plugins=[Harbour(), pilot])
 
@@ -157,7 +162,9 @@ async def test_diagnostics_of_semantic_kernel_tell_nothing_twice(
 
 
 @pytest.mark.asyncio
-async def test_diagnostics_stay_where_nothing_is_observed(provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_diagnostics_stay_where_nothing_is_observed(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(model_spans.MODEL_DIAGNOSTICS_SETTINGS, "enable_otel_diagnostics", True)
     monkeypatch.setattr(agent_spans.MODEL_DIAGNOSTICS_SETTINGS, "enable_otel_diagnostics", True)
     with capture() as got:
@@ -189,7 +196,9 @@ async def test_functions_that_the_program_calls_are_no_tools(captured: Captured)
 async def test_conversation(provider: FakeProvider, captured: Captured) -> None:
     agent, thread = ship(), ChatHistoryAgentThread(thread_id="trip-1")
     await agent.get_response(crew.QUESTION, thread=thread)
-    assert {span.attributes.get("gen_ai.conversation.id") for span in captured.spans if "pilot" not in span.name} == {"trip-1"}
+    assert {span.attributes.get("gen_ai.conversation.id") for span in captured.spans if "pilot" not in span.name} == {
+        "trip-1"
+    }
 
 
 @pytest.mark.asyncio
@@ -227,7 +236,12 @@ async def test_content(provider: FakeProvider) -> None:
     assert '"port"' in tide["gen_ai.tool.call.arguments"]
     assert "high at noon in" in tide["gen_ai.tool.call.result"]
     agent = dict(got.spans[-1].attributes)
-    assert (agent["gen_ai.input.messages"], agent["gen_ai.output.messages"]) == snapshot(('[{"role": "user", "parts": [{"type": "text", "content": "Bring us into port."}]}]', '[{"role": "assistant", "parts": [{"type": "text", "content": "We are moored."}]}]'))
+    assert (agent["gen_ai.input.messages"], agent["gen_ai.output.messages"]) == snapshot(
+        (
+            '[{"role": "user", "parts": [{"type": "text", "content": "Bring us into port."}]}]',
+            '[{"role": "assistant", "parts": [{"type": "text", "content": "We are moored."}]}]',
+        )
+    )
 
 
 @pytest.mark.asyncio
@@ -240,7 +254,7 @@ async def test_no_content_by_default(provider: FakeProvider, captured: Captured)
 
 @pytest.mark.asyncio
 async def test_group_chat(provider: FakeProvider, captured: Captured) -> None:
-    service = OpenAIChatCompletion(ai_model_id=crew.MODEL)
+    service = model()
     agents = [ChatCompletionAgent(service=service, name=name, instructions=crew.PILOT) for name in ("mate", "pilot")]
     chat = AgentGroupChat(agents=agents)
     chat.termination_strategy.maximum_iterations = 2
@@ -275,7 +289,12 @@ class Parrot(ChatCompletionClientBase):
     @model_spans.trace_chat_completion("parrots")
     async def _inner_get_chat_message_contents(self, chat_history: Any, settings: Any) -> list[ChatMessageContent]:
         usage = CompletionUsage(prompt_tokens=5, completion_tokens=2)
-        message = {"role": "assistant", "content": "aye", "finish_reason": "stop", "metadata": {"id": "p1", "usage": usage}}
+        message = {
+            "role": "assistant",
+            "content": "aye",
+            "finish_reason": "stop",
+            "metadata": {"id": "p1", "usage": usage},
+        }
         return [ChatMessageContent(**message)]
 
     @model_spans.trace_streaming_chat_completion("parrots")
@@ -307,7 +326,30 @@ invoke_agent polly agent.name='polly' seatrace.run.model_calls=1 seatrace.run.st
 """)
     calls = [dict(span.attributes) for span in got.spans if span.name == "chat parrot"]
     assert calls[1].pop("gen_ai.response.time_to_first_chunk") > 0
-    assert calls == snapshot([{'gen_ai.operation.name': 'chat', 'gen_ai.provider.name': 'parrots', 'gen_ai.request.model': 'parrot', 'gen_ai.agent.name': 'polly', 'gen_ai.response.id': 'p1', 'gen_ai.response.finish_reasons': ('stop', ), 'gen_ai.usage.input_tokens': 5, 'gen_ai.usage.output_tokens': 2}, {'gen_ai.operation.name': 'chat', 'gen_ai.provider.name': 'parrots', 'gen_ai.request.model': 'parrot', 'gen_ai.agent.name': 'polly', 'gen_ai.request.stream': True, 'gen_ai.response.id': 'p1', 'gen_ai.usage.input_tokens': 5, 'gen_ai.usage.output_tokens': 2}])
+    assert calls == snapshot(
+        [
+            {
+                "gen_ai.operation.name": "chat",
+                "gen_ai.provider.name": "parrots",
+                "gen_ai.request.model": "parrot",
+                "gen_ai.agent.name": "polly",
+                "gen_ai.response.id": "p1",
+                "gen_ai.response.finish_reasons": ("stop",),
+                "gen_ai.usage.input_tokens": 5,
+                "gen_ai.usage.output_tokens": 2,
+            },
+            {
+                "gen_ai.operation.name": "chat",
+                "gen_ai.provider.name": "parrots",
+                "gen_ai.request.model": "parrot",
+                "gen_ai.agent.name": "polly",
+                "gen_ai.request.stream": True,
+                "gen_ai.response.id": "p1",
+                "gen_ai.usage.input_tokens": 5,
+                "gen_ai.usage.output_tokens": 2,
+            },
+        ]
+    )
 
 
 def test_uninstrumenting_restores_the_methods(provider: FakeProvider) -> None:
