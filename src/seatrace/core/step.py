@@ -105,12 +105,6 @@ class Step:
             guard.fault("begin a call", error)
             return cls(_nothing(), None)
 
-    def again(self) -> Step:
-        """Another way into the same step, for a body that works in several tasks at once."""
-        other = Step(self.call, self._line, self._mark)
-        other._scope = self._scope
-        return other
-
     def enter(self) -> None:
         """Puts scope and span in force."""
         if self._line is None:

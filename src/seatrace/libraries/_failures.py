@@ -5,17 +5,16 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from seatrace.core import guard
 from seatrace.core.step import handled
 
+TOOL_ERROR: Final = "tool_error"
+"""The conventions' word for what a tool says of itself without raising anything."""
 
-class ToolFailed(Exception):
-    """What a tool says of itself without raising anything."""
 
-
-def noting(original: Any, failure: Callable[[Any], BaseException | None]) -> Any:
+def noting(original: Any, failure: Callable[[Any], BaseException | str | None]) -> Any:
     """The method or function ``original`` of a tool, to run within its step: that notes the ``failure`` in what it
     returns, ``None`` where it did not fail."""
 

@@ -15,7 +15,7 @@ from seatrace.core.record import Call, Content
 from seatrace.core.shape import get
 
 from ._classes import replace_below
-from ._failures import ToolFailed, noting
+from ._failures import TOOL_ERROR, noting
 from ._models import ModelCall, model_call
 from ._steps import step, stepped
 from ._usage import usage_in
@@ -137,8 +137,8 @@ def _result(call: Call, value: Any) -> None:
         call.content.tool_result = value if isinstance(value, (str, int, float, dict, list)) else str(value)
 
 
-def _failure(value: Any) -> BaseException | None:
-    return ToolFailed() if type(value).__name__ == "ToolFailure" else None
+def _failure(value: Any) -> str | None:
+    return TOOL_ERROR if type(value).__name__ == "ToolFailure" else None
 
 
 _step_of_tool = stepped(_tool_call, content=_arguments, read=_result)

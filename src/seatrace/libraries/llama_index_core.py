@@ -18,7 +18,7 @@ from seatrace.core.record import Call, Content
 from seatrace.core.step import Step, pauses
 
 from ._classes import replace_below
-from ._failures import ToolFailed, noting
+from ._failures import TOOL_ERROR, noting
 from ._models import model_call
 from ._steps import step, stepped
 from ._usage import usage_in
@@ -162,14 +162,10 @@ def _turn(original: Any) -> Any:
             return await body(self, *args, **kwargs)
         if original.__name__ == "setup_agent":
             turns.take(_event(args, kwargs).current_agent_name)
-        turn = turns.step.again() if turns.step is not None else None
-        if turn is None:
+        if turns.step is None:
             return await body(self, *args, **kwargs)
-        turn.enter()
-        try:
+        with turns.step.around():
             return await body(self, *args, **kwargs)
-        finally:
-            turn.leave()
 
     return run
 
@@ -193,10 +189,10 @@ def _event(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 # --- tools, retrievals, query engines ---------------------------------------------------------------------------------
 
 
-def _failure(output: Any) -> BaseException | None:
+def _failure(output: Any) -> BaseException | str | None:
     if getattr(output, "is_error", False) is not True:
         return None
-    return getattr(output, "exception", None) or ToolFailed()
+    return getattr(output, "exception", None) or TOOL_ERROR
 
 
 def _tool(tool: Any, *args: Any, **kwargs: Any) -> Call | None:

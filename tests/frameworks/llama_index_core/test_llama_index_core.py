@@ -280,7 +280,7 @@ async def test_tool_that_returns_its_failure(captured: Captured) -> None:
     Log()("page 1")
     await Log().acall("page 1")
     assert [(span.name, span.attributes["error.type"]) for span in captured.spans] == [
-        ("execute_tool log", "ToolFailed")
+        ("execute_tool log", "tool_error")
     ] * 2
 
 
