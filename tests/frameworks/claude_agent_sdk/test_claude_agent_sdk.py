@@ -287,8 +287,9 @@ async def test_a_query_that_is_left_ends_its_spans(options: Options, captured: C
             break
     await messages.aclose()  # type: ignore[attr-defined]
     for _ in range(100):
-        if not captured.spans:
-            await asyncio.sleep(0.05)
+        if captured.spans:
+            break
+        await asyncio.sleep(0.05)
     assert tree(own(captured)) == snapshot("""\
 invoke_agent claude agent.name='claude' conversation.id='11111111-2222-3333-4444-555555555555' provider.name='anthropic' response.finish_reasons=('stop',) seatrace.run.model_calls=1 seatrace.run.steps=1 seatrace.run.tool_calls=0
   chat claude-sonnet-4-5-20250929\
