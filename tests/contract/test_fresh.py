@@ -47,9 +47,9 @@ def test_instrument_works_before_and_after_the_import_of_the_libraries(order: st
 import seatrace
 call_both()
 print([span.name for span in captured.spans])
-print([each.state for each in seatrace.status()])
+print([each.state for each in seatrace.status()[:2]])
 block.__exit__(None, None, None)
-print([each.state for each in seatrace.status()])
+print([each.state for each in seatrace.status()[:2]])
 """
     )
     assert out.splitlines() == [
@@ -98,7 +98,7 @@ def test_vanished_target_is_said_and_the_users_import_works() -> None:
 sys.meta_path.insert(0, Newer())
 seatrace.instrument(exporter="none")
 import openai._base_client
-print(next((each.name, each.state) for each in seatrace.status()))
+print(next((each.name, each.state) for each in seatrace.status()[:2]))
 print(len(said), "is missing there" in said[0])
 """
     )
@@ -113,7 +113,7 @@ def test_import_that_goes_past_our_hook_is_not_called_observed() -> None:
 seatrace.instrument(exporter="none")
 sys.meta_path.insert(0, Newer())
 import openai._base_client
-print(next((each.name, each.state, each.detail) for each in seatrace.status()))
+print(next((each.name, each.state, each.detail) for each in seatrace.status()[:2]))
 """
     )
     assert out == "('openai', 'target missing', 'another import hook came first: import it earlier')\n"

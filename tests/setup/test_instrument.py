@@ -166,7 +166,7 @@ def test_a_library_that_is_too_new_is_reported_and_works(too_new: Path, order: s
     program = f"""
 import seatrace
 {order}
-for each in seatrace.status(): print(each)
+for each in seatrace.status()[:2]: print(each)
 """
     ended = subprocess.run(
         [sys.executable, "-c", program],
@@ -194,7 +194,7 @@ for each in seatrace.status(): print(each)
 def test_status_tells_every_state() -> None:
     program = """
 import seatrace
-show = lambda: print(*[f"{each.name}: {each.state}" for each in seatrace.status()], sep=", ")
+show = lambda: print(*[f"{each.name}: {each.state}" for each in seatrace.status()[:2]], sep=", ")
 show()
 seatrace.instrument(exporter="none", disabled_libraries=["anthropic"])
 show()
@@ -215,7 +215,7 @@ def test_only_chosen_libraries_are_observed() -> None:
     program = """
 import openai, anthropic, seatrace
 seatrace.instrument(exporter="none", libraries="anthropic")
-print(*[f"{each.name}: {each.state}" for each in seatrace.status()], sep=", ")
+print(*[f"{each.name}: {each.state}" for each in seatrace.status()[:2]], sep=", ")
 """
     assert call(program) == "openai: switched off, anthropic: observed\n"
 
@@ -291,7 +291,7 @@ def test_switched_off_by_a_setting_or_by_the_standard_variable() -> None:
     program = """
 import openai, seatrace
 seatrace.instrument()
-print(*[each.state for each in seatrace.status()])
+print(*[each.state for each in seatrace.status()[:2]])
 """
     assert call(program, OTEL_SDK_DISABLED="true") == "switched off switched off\n"
     assert call(program, SEATRACE_ENABLED="0") == "switched off switched off\n"

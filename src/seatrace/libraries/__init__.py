@@ -8,6 +8,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Literal
 
@@ -71,7 +72,7 @@ def status() -> list[LibraryStatus]:
 def _hook(library: Library, target: str, patched: Callable[[], None]) -> Callable[[ModuleType], None]:
     def hook(module: ModuleType) -> None:
         patches = _patches.get(library.name)
-        if patches is None:
+        if patches is None or _is_anothers(library):
             return
         lost = len(patches.lost)
         try:
@@ -102,8 +103,15 @@ def _warn(library: Library, lost: Iterable[str]) -> None:
         guard.logger.warning("seatrace observes %s %s, but %s.", library.name, version, each)
 
 
+def _is_anothers(library: Library) -> bool:
+    """Whether a module of that name is the program's own: ``agents`` or ``strands`` may be."""
+    return library.kind == "framework" and _version(library.distribution) is None
+
+
 def _status(library: Library) -> LibraryStatus:
     version = _version(library.distribution)
+    if _is_anothers(library):
+        return LibraryStatus(library.name, "not installed", None)
     if version is None and library.name not in sys.modules and not installed(library.name):
         return LibraryStatus(library.name, "not installed", None)
     if library.name not in _patches:
@@ -119,11 +127,15 @@ def _status(library: Library) -> LibraryStatus:
 
 
 def installed(name: str) -> bool:
-    """Whether the package or module ``name`` can be imported; imports at most the packages around it."""
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # of the package around it
-        return False
+    """Whether the package or module ``name`` can be imported; imports nothing, not even the packages around it."""
+    top, *inner = name.split(".")
+    spec = importlib.util.find_spec(top)
+    for part in inner:
+        if spec is None:
+            return False
+        top = f"{top}.{part}"
+        spec = PathFinder.find_spec(top, spec.submodule_search_locations)
+    return spec is not None
 
 
 def _version(distribution: str) -> str | None:

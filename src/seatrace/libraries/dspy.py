@@ -49,7 +49,7 @@ def _module(self: Any, *args: Any, **kwargs: Any) -> Call | None:
     built_in = {each.__name__ for each in type(self).__mro__ if each.__module__.startswith("dspy.")}
     if built_in & _AGENTS:
         return step("agent", "dspy", type(self).__name__)
-    if built_in & _ONE_CALL or sys.modules["dspy.primitives.module"].settings.caller_modules:  # type: ignore[attr-defined]
+    if built_in & _ONE_CALL or sys.modules["dspy.primitives.module"].settings.caller_modules:
         return None
     return step("workflow", "dspy", type(self).__name__)
 
@@ -100,7 +100,7 @@ def _retrievers(module: Any, patches: Patches) -> None:
 def _retrieval(self: Any, *args: Any, **kwargs: Any) -> Call:
     name, k = type(self).__name__, kwargs.get("k") or self.k
     if name == "Retrieve":
-        name = type(sys.modules["dspy.primitives.module"].settings.rm).__name__  # type: ignore[attr-defined]
+        name = type(sys.modules["dspy.primitives.module"].settings.rm).__name__
     return step("retrieval", "dspy", name, top_k=k if isinstance(k, int) else None)
 
 
@@ -192,7 +192,7 @@ def _aattempt(original: Any) -> Any:
 
 def _asked(lm: Any, call: Any, *args: Any, **kwargs: Any) -> Call:
     made = _named(lm.model, call.legacy.get("api_base") or call.legacy.get("base_url"))
-    made.stream = sys.modules["dspy.primitives.module"].settings.send_stream is not None  # type: ignore[attr-defined]
+    made.stream = sys.modules["dspy.primitives.module"].settings.send_stream is not None
     return made
 
 

@@ -1,7 +1,7 @@
 """Haystack: pipelines are workflows, its ``Agent`` is an agent, tools and retrievers are what they are called.
 
-Retrievers and generators have no base class: every component passes the decorator ``@component``, where the classes that
-are named so are told from the others, also those of integrations and of the program.
+Retrievers and generators have no base class: every component passes the decorator ``@component``, where the classes
+that are named so are told from the others, also those of integrations and of the program.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def _tapping(base: type, inner: str, patches: Patches) -> Callable[[Any], Any]:
 
 
 def _model(self: Any, chat_history: Any = None, settings: Any = None, *args: Any, **kwargs: Any) -> Call:
-    provider = getattr(self, "MODEL_PROVIDER_NAME", None)
+    provider: Any = getattr(self, "MODEL_PROVIDER_NAME", None)
     model = getattr(settings, "ai_model_id", None) or self.ai_model_id
     return Call(
         "inference", "chat", "semantic_kernel", request_model=model, provider=_PROVIDERS.get(provider, provider)

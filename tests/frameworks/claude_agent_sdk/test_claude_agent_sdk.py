@@ -107,6 +107,11 @@ both = pytest.mark.parametrize("ask", [asked, client_asked])
 Ask = Callable[..., Any]
 
 
+def own(captured: Captured) -> list[Any]:
+    """The spans without those of MCP's own requests, which depend on how a version talks to the servers in the process."""
+    return [span for span in captured.spans if "mcp.method.name" not in (span.attributes or {})]
+
+
 def attributes(captured: Captured, name: str) -> dict[str, Any]:
     return next(dict(span.attributes or {}) for span in captured.spans if span.name == name)
 
@@ -131,7 +136,7 @@ TRUE = {f"chat {SONNET}": sum(WROTE[word] for word in ("ask", "call", "send", "c
 async def test_voyage(ask: Ask, options: Options, captured: Captured) -> None:
     messages = await ask(options())
     assert messages[-1].result == "We are moored."
-    assert tree(captured.spans) == VOYAGE
+    assert tree(own(captured)) == VOYAGE
 
 
 @both
@@ -168,7 +173,7 @@ async def test_cost_is_that_of_the_tokens(ask: Ask, options: Options, captured: 
 @both
 async def test_the_session_is_the_conversation(ask: Ask, options: Options, captured: Captured) -> None:
     await ask(options())
-    assert {(span.attributes or {}).get("gen_ai.conversation.id") for span in captured.spans} == {SESSION}
+    assert {(span.attributes or {}).get("gen_ai.conversation.id") for span in own(captured)} == {SESSION}
 
 
 async def test_each_question_of_a_client_is_a_run(options: Options, captured: Captured) -> None:
@@ -179,7 +184,7 @@ async def test_each_question_of_a_client_is_a_run(options: Options, captured: Ca
                 pass
     first, second = [span for span in captured.spans if span.name == "invoke_agent claude"]
     trees = [
-        tree(span for span in captured.spans if span.context.trace_id == root.context.trace_id)
+        tree(span for span in own(captured) if span.context.trace_id == root.context.trace_id)
         for root in (first, second)
     ]
     assert [each.replace("total_cost_usd=0.5", "total_cost_usd=0.25") for each in trees] == [VOYAGE, VOYAGE]
@@ -210,13 +215,13 @@ async def test_a_question_with_which_a_client_connects(options: Options, capture
     async for _ in client.receive_response():
         pass
     await client.disconnect()
-    assert tree(captured.spans) == VOYAGE
+    assert tree(own(captured)) == VOYAGE
 
 
 async def test_runs_at_the_same_time_do_not_mix(options: Options, captured: Captured) -> None:
     await asyncio.gather(asked(options()), client_asked(options()))
     by_trace: dict[int, list[Any]] = {}
-    for span in captured.spans:
+    for span in own(captured):
         by_trace.setdefault(span.context.trace_id, []).append(span)
     assert [tree(spans) for spans in by_trace.values()] == [VOYAGE, VOYAGE]
 
@@ -230,9 +235,11 @@ async def test_what_a_tool_of_this_process_does_is_within_the_tool(
 ) -> None:
     await ask(options(asking_tide, chart, radio))
     spans = {span.context.span_id: span for span in captured.spans}
-    asked = next(span for span in spans.values() if span.name == "chat m")
-    assert asked.parent is not None
-    assert spans[asked.parent.span_id].name == "execute_tool mcp__ship__tide"
+    span = next(span for span in spans.values() if span.name == "chat m")
+    while span.parent is not None and not span.name.startswith("execute_tool"):
+        span = spans[span.parent.span_id]
+    assert span.name == "execute_tool mcp__ship__tide"
+    assert attributes(captured, "invoke_agent claude")["seatrace.run.tool_calls"] == 5
 
 
 @both
@@ -282,7 +289,7 @@ async def test_a_query_that_is_left_ends_its_spans(options: Options, captured: C
     for _ in range(100):
         if not captured.spans:
             await asyncio.sleep(0.05)
-    assert tree(captured.spans) == snapshot("""\
+    assert tree(own(captured)) == snapshot("""\
 invoke_agent claude agent.name='claude' conversation.id='11111111-2222-3333-4444-555555555555' provider.name='anthropic' response.finish_reasons=('stop',) seatrace.run.model_calls=1 seatrace.run.steps=1 seatrace.run.tool_calls=0
   chat claude-sonnet-4-5-20250929\
 """)
@@ -294,7 +301,7 @@ async def test_a_client_that_goes_ends_its_spans(options: Options, captured: Cap
         async for message in client.receive_messages():
             if isinstance(message, AssistantMessage):
                 break
-    assert tree(captured.spans) == snapshot("""\
+    assert tree(own(captured)) == snapshot("""\
 invoke_agent claude agent.name='claude' conversation.id='11111111-2222-3333-4444-555555555555' provider.name='anthropic' response.finish_reasons=('stop',) seatrace.run.model_calls=1 seatrace.run.steps=1 seatrace.run.tool_calls=0
   chat claude-sonnet-4-5-20250929\
 """)

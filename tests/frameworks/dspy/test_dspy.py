@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (the trees)
 """DSPy: ReAct with a sub-agent as a tool, programs, threads, the cache; through LiteLLM and through its own client."""
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import gettempdir
@@ -210,7 +212,8 @@ async def test_abandoned_stream_leaves_no_open_span(lm: dspy.LM, captured: Captu
         answers = stream(question=crew.QUESTION)
         async for _ in answers:
             break
-        await answers.aclose()
+        with suppress(BaseException):  # 3.0 makes a group of the GeneratorExit
+            await answers.aclose()
     spans = captured.spans
     ids = {span.context.span_id for span in spans}
     assert all(span.parent is None or span.parent.span_id in ids for span in spans)

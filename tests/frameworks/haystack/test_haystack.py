@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (the trees)
 """Haystack: pipelines, agents with a sub-agent as a tool, streaming, retrievers, models without a client of ours."""
 
 from __future__ import annotations

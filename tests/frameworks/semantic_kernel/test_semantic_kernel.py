@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (the trees)
 """Semantic Kernel: agents with a sub-agent as a plugin, streams, threads, group chats, its own diagnostics, connectors
 of the program."""
 
@@ -34,7 +35,6 @@ with warnings.catch_warnings():  # Semantic Kernel's, about its own models
     from semantic_kernel.utils.telemetry.model_diagnostics import decorators as model_spans
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # Semantic Kernel's clients are nobody's to close
     pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning"),
     pytest.mark.filterwarnings("ignore:coroutine method 'aclose' of:RuntimeWarning"),
 ]
@@ -80,8 +80,13 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
         yield provider
 
 
+def model() -> OpenAIChatCompletion:
+    """Keeps no connection: nobody closes the clients of Semantic Kernel."""
+    return OpenAIChatCompletion(ai_model_id=crew.MODEL, default_headers={"Connection": "close"})
+
+
 def ship() -> ChatCompletionAgent:
-    service = OpenAIChatCompletion(ai_model_id=crew.MODEL)
+    service = model()
     pilot = ChatCompletionAgent(service=service, name="pilot", description="Knows the port.", instructions=crew.PILOT)
     return ChatCompletionAgent(service=service, name="captain", instructions=crew.CAPTAIN, plugins=[Harbour(), pilot])
 
@@ -249,7 +254,7 @@ async def test_no_content_by_default(provider: FakeProvider, captured: Captured)
 
 @pytest.mark.asyncio
 async def test_group_chat(provider: FakeProvider, captured: Captured) -> None:
-    service = OpenAIChatCompletion(ai_model_id=crew.MODEL)
+    service = model()
     agents = [ChatCompletionAgent(service=service, name=name, instructions=crew.PILOT) for name in ("mate", "pilot")]
     chat = AgentGroupChat(agents=agents)
     chat.termination_strategy.maximum_iterations = 2
