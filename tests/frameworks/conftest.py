@@ -14,6 +14,7 @@ with warnings.catch_warnings():
     import opentelemetry.context  # noqa: F401
 
 from frameworks.crew import captain
+from frozen import collect_little as collect_little
 from seatrace.demo.provider import FakeProvider
 from seatrace.libraries import REGISTRY, installed
 from seatrace.testing import Captured, capture
