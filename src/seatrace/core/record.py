@@ -78,6 +78,10 @@ class Cost:
     """Where the prices come from, e.g. ``"genai-prices 0.2.3 (2026-11-22)"`` or ``"custom"``."""
 
 
+TOOL_ERROR = "tool_error"
+"""The conventions' ``error.type`` of a tool that says itself that it failed, without raising anything."""
+
+
 class RateLimit(NamedTuple):
     """What a provider said of one of its limits: what it allows in its window, and what of that is left."""
 

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from seatrace.core.patch import Patches
-from seatrace.core.record import Call, Content
+from seatrace.core.record import TOOL_ERROR, Call, Content
 from seatrace.core.step import handled
 
 from ._steps import step, stepped
@@ -88,7 +88,7 @@ def _judging(original: Any) -> Any:
     async def call_tool(*args: Any, **kwargs: Any) -> Any:
         result = await original(*args, **kwargs)
         if getattr(result, "isError", None) or getattr(result, "is_error", None):
-            handled("tool_error", "tool")
+            handled(TOOL_ERROR, "tool")
         return result
 
     return call_tool

@@ -8,7 +8,7 @@ from time import perf_counter_ns, time_ns
 from typing import Any
 
 from seatrace.core import guard, pipeline
-from seatrace.core.record import Call, Content
+from seatrace.core.record import TOOL_ERROR, Call, Content
 from seatrace.core.step import Step
 
 from ._claude_usage import Said, true_up
@@ -275,7 +275,7 @@ class Session:
             self._left.append(thread.agent)
         if tool is not None:
             if block.get("is_error"):
-                tool.step.failed("tool_error")
+                tool.step.failed(TOOL_ERROR)
             tool.step.result(block.get("content"), _tool_result)
             tool.step.end()
 

@@ -18,11 +18,10 @@ from weakref import WeakKeyDictionary
 from seatrace import libraries
 from seatrace.core import guard, pipeline, signals
 from seatrace.core.drive import driven
-from seatrace.core.record import Call, Content, Exchange, Kind
+from seatrace.core.record import TOOL_ERROR, Call, Content, Exchange, Kind
 from seatrace.core.shape import get, text
 from seatrace.core.step import Step, innermost_call
 
-TOOL_ERROR = "tool_error"
 _INVALID_PARAMS = -32602
 _VERSION_HEADER = "mcp-protocol-version"
 _VERSION_META = "io.modelcontextprotocol/protocolVersion"

@@ -5,13 +5,10 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from seatrace.core import guard
 from seatrace.core.step import handled
-
-TOOL_ERROR: Final = "tool_error"
-"""The conventions' word for what a tool says of itself without raising anything."""
 
 
 def noting(original: Any, failure: Callable[[Any], BaseException | str | None]) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 from seatrace.core import pipeline
 from seatrace.core.patch import Patches
-from seatrace.core.record import Call, Content, Usage
+from seatrace.core.record import TOOL_ERROR, Call, Content, Usage
 from seatrace.core.step import innermost_mark
 
 from ._family import family, replace_each
@@ -135,7 +135,7 @@ def _result(call: Call, value: Any) -> None:
 
 def _outcome(call: Call, value: Any, *args: Any, **kwargs: Any) -> None:
     if getattr(value, "is_error", False):
-        call.error_type = "tool_error"
+        call.error_type = TOOL_ERROR
 
 
 def _resting(original: Any) -> Any:

@@ -11,11 +11,11 @@ from typing import Any
 
 from seatrace.core import context, guard
 from seatrace.core.patch import Patches
-from seatrace.core.record import Call, Content
+from seatrace.core.record import TOOL_ERROR, Call, Content
 from seatrace.core.shape import get
 
 from ._classes import replace_below
-from ._failures import TOOL_ERROR, noting
+from ._failures import noting
 from ._models import ModelCall, model_call
 from ._steps import step, stepped
 from ._usage import usage_in

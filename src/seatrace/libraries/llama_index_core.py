@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 from seatrace.core.patch import Patches
-from seatrace.core.record import Call, Content
+from seatrace.core.record import TOOL_ERROR, Call, Content
 from seatrace.core.step import pauses
 
 from ._classes import replace_below
-from ._failures import TOOL_ERROR, noting
+from ._failures import noting
 from ._llama_models import LIBRARY, chat, embed, message
 from ._llama_runs import answer, asked_for, tap_run, tap_tool_call, tap_turn
 from ._steps import step, stepped

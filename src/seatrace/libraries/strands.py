@@ -10,7 +10,7 @@ from typing import Any
 from seatrace.core import pipeline
 from seatrace.core.drive import driven
 from seatrace.core.patch import Patches
-from seatrace.core.record import Call, Content, Usage
+from seatrace.core.record import TOOL_ERROR, Call, Content, Usage
 from seatrace.core.step import Step, handled
 
 from ._models import model_call
@@ -114,10 +114,6 @@ def _result(call: Call, events: Any) -> None:
         call.content.tool_result = results[-1]["content"]
 
 
-class tool_error(Exception):
-    """A tool's result says that it failed, and nobody knows of an exception. The name is what ``error.type`` says."""
-
-
 _told: ContextVar[str | None] = ContextVar("seatrace_strands_failure", default=None)
 """The id of the tool call whose exception was told last: its result passes through several such events."""
 
@@ -135,7 +131,7 @@ def _telling(original: Any) -> Any:
             _told.set(tool_result.get("toolUseId"))
             handled(error, "tool")
         elif tool_result.get("toolUseId") != _told.get():
-            handled(tool_error("the tool's result is an error"), "tool")
+            handled(TOOL_ERROR, "tool")
 
     return __init__
 
