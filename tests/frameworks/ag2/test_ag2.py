@@ -55,12 +55,12 @@ def voyage(captured: Captured) -> str:
 VOYAGE = snapshot("""\
 invoke_agent captain agent.name='captain' conversation.id=… response.finish_reasons=('stop',) seatrace.run.model_calls=5 seatrace.run.steps=4 seatrace.run.tool_calls=4 seatrace.run.unpriced_calls=5
   chat gpt-4o-mini
-  execute_tool tide agent.name='captain' tool.description='Says when high water is.' tool.name='tide' tool.type='function'
-  execute_tool chart agent.name='captain' tool.description='Finds the chart of a port.' tool.name='chart' tool.type='function'
+  execute_tool tide agent.name='captain' conversation.id=… tool.description='Says when high water is.' tool.name='tide' tool.type='function'
+  execute_tool chart agent.name='captain' conversation.id=… tool.description='Finds the chart of a port.' tool.name='chart' tool.type='function'
   chat gpt-4o-mini
-  execute_tool radio ERROR error.type='ConnectionError' agent.name='captain' tool.description='Calls the harbour master.' tool.name='radio' tool.type='function'
+  execute_tool radio ERROR error.type='ConnectionError' agent.name='captain' conversation.id=… tool.description='Calls the harbour master.' tool.name='radio' tool.type='function'
   chat gpt-4o-mini
-  execute_tool task_pilot agent.name='captain' tool.description='Asks the pilot.' tool.name='task_pilot' tool.type='function'
+  execute_tool task_pilot agent.name='captain' conversation.id=… tool.description='Asks the pilot.' tool.name='task_pilot' tool.type='function'
     invoke_agent pilot agent.name='pilot' conversation.id=… response.finish_reasons=('stop',) seatrace.run.model_calls=1 seatrace.run.steps=1 seatrace.run.tool_calls=0 seatrace.run.unpriced_calls=1
       chat gpt-4o-mini
   chat gpt-4o-mini\
@@ -101,9 +101,15 @@ async def test_own_model(captured: Captured) -> None:
         provider="cage",
         finish_reason="stop",
     )
-    await Agent("parrot", config=TestConfig(answer)).ask(QUESTION)
+    stream = MemoryStream()
+    await Agent("parrot", config=TestConfig(answer)).ask(QUESTION, stream=stream)
     (chat,) = [span for span in captured.spans if span.name.startswith("chat")]
-    assert {name: value for name, value in (chat.attributes or {}).items() if name.startswith("gen_ai")} == snapshot(
+    assert (chat.attributes or {})["gen_ai.conversation.id"] == str(stream.id)
+    assert {
+        name: value
+        for name, value in (chat.attributes or {}).items()
+        if name.startswith("gen_ai") and "conversation" not in name
+    } == snapshot(
         {
             "gen_ai.operation.name": "chat",
             "gen_ai.provider.name": "cage",
@@ -234,7 +240,7 @@ async def test_cancelled_run_ends_its_spans(provider: FakeProvider, captured: Ca
     assert voyage(captured) == snapshot("""\
 invoke_agent captain ERROR error.type='CancelledError' agent.name='captain' conversation.id=… seatrace.run.model_calls=1 seatrace.run.steps=1 seatrace.run.tool_calls=1
   chat
-  execute_tool wait ERROR error.type='CancelledError' agent.name='captain' tool.description='Waits for the tide.' tool.name='wait' tool.type='function'\
+  execute_tool wait ERROR error.type='CancelledError' agent.name='captain' conversation.id=… tool.description='Waits for the tide.' tool.name='wait' tool.type='function'\
 """)
 
 

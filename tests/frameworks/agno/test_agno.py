@@ -83,12 +83,12 @@ def crew(provider: FakeProvider) -> Agent:
 VOYAGE = snapshot("""\
 invoke_agent captain agent.description='Commands the ship.' agent.name='captain' conversation.id='voyage' response.finish_reasons=('stop',) seatrace.run.model_calls=5 seatrace.run.steps=4 seatrace.run.tool_calls=4 seatrace.run.unpriced_calls=5
   chat gpt-4o-mini
-  execute_tool tide agent.name='captain' tool.description='Says when high water is.' tool.name='tide' tool.type='function'
-  execute_tool chart agent.name='captain' tool.description='Finds the chart of a port.' tool.name='chart' tool.type='function'
+  execute_tool tide agent.name='captain' conversation.id='voyage' tool.description='Says when high water is.' tool.name='tide' tool.type='function'
+  execute_tool chart agent.name='captain' conversation.id='voyage' tool.description='Finds the chart of a port.' tool.name='chart' tool.type='function'
   chat gpt-4o-mini
-  execute_tool radio ERROR error.type='ConnectionError' agent.name='captain' tool.description='Calls the harbour master.' tool.name='radio' tool.type='function'
+  execute_tool radio ERROR error.type='ConnectionError' agent.name='captain' conversation.id='voyage' tool.description='Calls the harbour master.' tool.name='radio' tool.type='function'
   chat gpt-4o-mini
-  execute_tool ask_pilot agent.name='captain' tool.description='Asks the pilot.' tool.name='ask_pilot' tool.type='function'
+  execute_tool ask_pilot agent.name='captain' conversation.id='voyage' tool.description='Asks the pilot.' tool.name='ask_pilot' tool.type='function'
     invoke_agent pilot agent.name='pilot' conversation.id='voyage' response.finish_reasons=('stop',) seatrace.run.model_calls=1 seatrace.run.steps=1 seatrace.run.tool_calls=0 seatrace.run.unpriced_calls=1
       chat gpt-4o-mini
   chat gpt-4o-mini\
@@ -165,7 +165,7 @@ def team_tree(captured: Captured) -> str:
 TEAM = snapshot("""\
 invoke_agent crew agent.name='crew' conversation.id='voyage' response.finish_reasons=('stop',) seatrace.run.model_calls=3 seatrace.run.steps=2 seatrace.run.tool_calls=1 seatrace.run.unpriced_calls=3
   chat gpt-4o-mini
-  execute_tool delegate_task_to_member agent.name='crew' tool.name='delegate_task_to_member' tool.type='function'
+  execute_tool delegate_task_to_member agent.name='crew' conversation.id='voyage' tool.name='delegate_task_to_member' tool.type='function'
     invoke_agent pilot agent.name='pilot' conversation.id='voyage' response.finish_reasons=('stop',) seatrace.run.model_calls=1 seatrace.run.steps=1 seatrace.run.tool_calls=0 seatrace.run.unpriced_calls=1
       chat gpt-4o-mini
   chat gpt-4o-mini\
@@ -284,6 +284,7 @@ def test_own_model(captured: Captured) -> None:
             "gen_ai.usage.input_tokens": 7,
             "gen_ai.usage.output_tokens": 3,
             "gen_ai.usage.cache_read.input_tokens": 2,
+            "gen_ai.conversation.id": "voyage",
         }
     )
 
