@@ -143,7 +143,7 @@ def test_usd_is_the_list_price_of_what_was_served(finished: tuple[str, list[dict
 def test_the_agents_share_all_model_calls(finished: tuple[str, list[dict[str, Any]]]) -> None:
     output, _ = finished
     agents, total = table(output, "By agent"), table(output, "By model")["all"]
-    assert set(agents) == {"planner", "researcher", "writer", "reviewer"}
+    assert set(agents) == {"planner", "researcher", "writer", "reviewer", "lookout"}
     sums = {column: sum(number(row[column]) or 0 for row in agents.values()) for column in AGENT_COLUMNS}
     assert sums["model calls"] == number(total["calls"])
     assert sums["tokens"] == (number(total["tokens in"]) or 0) + (number(total["tokens out"]) or 0)
@@ -153,7 +153,7 @@ def test_the_agents_share_all_model_calls(finished: tuple[str, list[dict[str, An
 
 def test_without_a_terminal_each_call_is_one_plain_line(finished: tuple[str, list[dict[str, Any]]]) -> None:
     output, _ = finished
-    lines = re.findall(r"^ *\d+/45  ", output, re.MULTILINE)
+    lines = re.findall(r"^ *\d+(?:/45)?  \w", output, re.MULTILINE)
     assert len(lines) == number(table(output, "By model")["all"]["calls"])
     assert "\x1b" not in output
 
@@ -248,3 +248,36 @@ def _read_all(master: int) -> Iterator[str]:
         if not data:
             return
         yield data.decode(errors="replace")
+
+
+def test_every_pattern_is_used_and_says_what_it_gained(finished: tuple[str, list[dict[str, Any]]]) -> None:
+    output, _ = finished
+    _, _, below = output.partition("By pattern")
+    rows = dict(re.findall(r"^ {2}([A-Za-z_]\w*(?:, \w+)*) {2,}(\S.*\S) *$", below, re.MULTILINE))
+    names = {name for pattern in rows for name in pattern.split(", ")}
+    assert names >= {
+        "AgentPool",
+        "AnomalyDetector",
+        "Batcher",
+        "Budget",
+        "BufferedStream",
+        "CostTracker",
+        "HistorySummarizer",
+        "MetricsCollector",
+        "ModelSelector",
+        "Queue",
+        "ResponseCache",
+        "SemanticCache",
+        "StructuredOutput",
+        "Worker",
+        "cached_tool",
+        "fit_messages",
+        "measure",
+        "observe_stream",
+        "parallel",
+    }
+    assert "6 answered again" in rows["ResponseCache"]
+    assert "1 known in other words" in rows["SemanticCache"]
+    assert "2 not made" in rows["Budget"]
+    assert "in 3 requests" in rows["Batcher"]
+    assert "none lost" in rows["Queue, Worker"]

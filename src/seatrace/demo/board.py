@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from seatrace.core.record import Call, Usage
 
+from .patterns import Gain
+
 _MODEL_KINDS = ("inference", "embeddings")
 
 
@@ -64,6 +66,8 @@ class Board:
 
     def __init__(self, heard: Callable[[Seen, int], None] | None = None) -> None:
         """``heard`` is told each model call as it ends, and how many there have been."""
+        self.gains: list[Gain] = []
+        """What patterns said of themselves."""
         self._seen: list[Seen] = []
         self._model_calls = 0
         self._heard = heard

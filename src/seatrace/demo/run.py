@@ -13,7 +13,7 @@ from rich.console import Console
 
 import seatrace
 
-from . import show
+from . import patterns, show
 from .agent import Clients, conversations, faults
 from .board import Board
 from .collector import Collector, find_collector
@@ -81,7 +81,9 @@ def _converse(provider: FakeProvider, board: Board, calls: int, check: Check) ->
     with Clients(provider.url, provider.second_url, check) as clients:
         for _report in conversations(clients):
             if board.model_calls >= calls:
-                return
+                break
+        for gain in patterns.watch(clients):
+            board.gains.append(gain)
 
 
 def _screen(console: Console, board: Board, demo: Demo) -> AbstractContextManager[None]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.live import Live
 from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -16,6 +16,7 @@ from rich.text import Text
 
 from .board import AgentRow, Board, ModelRow, Seen
 from .collector import Collector
+from .patterns import Gain
 from .provider import Served
 
 _RECENT = 8
@@ -28,7 +29,7 @@ def lines(console: Console, calls: int) -> Board:
     def heard(seen: Seen, count: int) -> None:
         usage = f"{_count(seen.usage.input_tokens)} in, {_count(seen.usage.output_tokens)} out"
         told = "failed" if seen.failed else f"{usage}, {_usd(seen.usd)} USD"
-        place = f"{count:>{len(str(calls))}}/{calls}"
+        place = f"{count:>{len(str(calls))}}/{calls}" if count <= calls else f"{count}"
         console.print(f"{place}  {seen.agent or '-':<10}  {seen.name:<22}  {_seconds(seen.duration):>7}  {told}")
 
     return Board(heard)
@@ -57,6 +58,8 @@ def report(board: Board, served: Sequence[Served], collector: Collector, *, inte
         parts.append(Text("Interrupted: the tables show the calls until then.\n", style="yellow"))
     if board.model_calls:
         parts += [_models(board.models(), board.total()), _agents(board.agents())]
+    if board.gains:
+        parts.append(_patterns(board.gains))
     parts += [Padding(Text.from_markup(note), (0, 1, 0, 1)) for note in _notes(board, served, collector)]
     return Group(*parts)
 
@@ -102,13 +105,23 @@ def _agents(rows: Sequence[AgentRow]) -> Table:
     return table
 
 
+def _patterns(gains: Sequence[Gain]) -> Table:
+    table = _table("By pattern", "pattern", "what it did", "gained")
+    for column in table.columns[1:]:
+        column.justify = "left"
+    for gain in gains:
+        table.add_row(gain.pattern, gain.did, gain.gained)
+    return table
+
+
 def _table(title: str, first: str, *others: str) -> Table:
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
     table.title_justify, table.title_style = "left", "bold"
     table.header_style, table.border_style = "cyan", "dim"
-    table.add_column(f"\n{first}", no_wrap=True)
-    for other in others:
-        table.add_column(other if "\n" in other else f"\n{other}", justify="right", no_wrap=True)
+    tall = any("\n" in other for other in others)
+    for title in (first, *others):
+        justify: JustifyMethod = "left" if title == first else "right"
+        table.add_column(f"\n{title}" if tall and "\n" not in title else title, justify=justify, no_wrap=True)
     return table
 
 
@@ -117,7 +130,8 @@ def _notes(board: Board, served: Sequence[Served], collector: Collector) -> Iter
     answers = ", ".join(f"{count} × {status}" for status, count in sorted(statuses.items()))
     yield (
         f"The fake provider answered {len(served)} HTTP requests ({answers or 'none'}). The clients retry by "
-        "themselves; seatrace records one call, however many requests it took. All numbers above are from its records."
+        "themselves; seatrace records one call, however many requests it took. All numbers by model and by agent are "
+        "from its records."
     )
     for basis in board.price_bases():
         yield f"USD: made-up traffic at real list prices, {basis}. Nobody was billed."
