@@ -20,8 +20,14 @@ _RETRY_SWITCHES = ("_shutdown_event", "_shutdown_in_progress", "_shutdown_is_occ
 """What the official exporters of several versions call the event that ends their waiting for another try."""
 
 _told = float("-inf")
+_failed = 0
 _here = threading.local()
 _all: WeakSet[LazyExporter] = WeakSet()
+
+
+def failed() -> int:
+    """Batches that this process could not deliver so far."""
+    return _failed
 
 
 def hurry() -> None:
@@ -63,6 +69,7 @@ class LazyExporter:
         try:
             exporter = self._exporter()
             if exporter is None:
+                _count()
                 return None
             result = exporter.export(*args, **kwargs)
         except Exception as error:  # older ones raise what requests raises
@@ -145,8 +152,14 @@ def _stop_retrying(exporter: Any) -> None:
                 switch.set()
 
 
+def _count() -> None:
+    global _failed
+    _failed += 1
+
+
 def _tell(endpoint: str, reason: str) -> None:
     global _told
+    _count()
     if monotonic() - _told < _SILENCE:
         return
     _told = monotonic()

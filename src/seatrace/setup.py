@@ -183,7 +183,8 @@ def status() -> list[LibraryStatus]:
 def flush(timeout: float = 10.0) -> bool:
     """Exports everything recorded so far, and waits for it at most ``timeout`` seconds; true where all went out."""
     pipeline.drain()
-    return at_once(_flushes(_session), timeout)
+    failed = delivery.failed()
+    return at_once(_flushes(_session), timeout) and delivery.failed() == failed
 
 
 def shutdown(timeout: float = 10.0) -> bool:
@@ -197,7 +198,8 @@ def shutdown(timeout: float = 10.0) -> bool:
     others = [flush for flush in _flushes(session) if flush.__self__ not in _own]  # type: ignore[attr-defined]
     _spent.update(_own)
     _own.clear()
-    return at_once([*closing, *others], timeout)
+    failed = delivery.failed()
+    return at_once([*closing, *others], timeout) and delivery.failed() == failed
 
 
 def prices() -> PriceBook:
