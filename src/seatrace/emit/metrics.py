@@ -14,7 +14,8 @@ from seatrace.core import guard, signals
 from seatrace.core.record import Call, Exchange, Usage
 
 from . import catalogue, semconv
-from ._recorder import Moment, Recorder, recorder
+from ._recorder import Moment
+from ._series import Family, Room, Series, present
 from .attributes import network_attributes
 
 _SERIES_LIMIT = 2_000
@@ -77,7 +78,7 @@ class Metrics:
         self._legacy = legacy
         self._families: dict[tuple[Any, ...], Family] = {}
         self._series: dict[tuple[Any, ...], Series] = {}
-        self._room = _Room(_SERIES_LIMIT)
+        self._room = Room(_SERIES_LIMIT)
         self._values: dict[str, set[str]] = {}
         meter.create_observable_counter(
             catalogue.FAULTS.name, [_observe_faults], catalogue.FAULTS.unit, catalogue.FAULTS.description
@@ -180,7 +181,7 @@ class Metrics:
         key = ("tool", call.name, call.tool_type, call.agent, call.error_type)
         series = self._get(
             key,
-            lambda: _present(
+            lambda: present(
                 {
                     semconv.TOOL_NAME: self._bounded("tool", call.name),
                     semconv.TOOL_TYPE: call.tool_type,
@@ -207,7 +208,7 @@ class Metrics:
         )
         series = self._get(
             key,
-            lambda: _present(
+            lambda: present(
                 {
                     semconv.MCP_METHOD: self._bounded("method", exchange.method),
                     semconv.OPERATION_NAME: call.operation or None,
@@ -222,7 +223,7 @@ class Metrics:
         series.add(metric, call.duration, moment)
 
     def _session_labels(self, call: Call, exchange: Exchange, *, client: bool) -> dict[str, Any]:
-        return _present(
+        return present(
             {
                 semconv.MCP_PROTOCOL_VERSION: self._bounded("version", exchange.protocol_version),
                 **network_attributes(exchange),
@@ -236,7 +237,7 @@ class Metrics:
         name = self._bounded("agent", call.name)
         series = self._get(
             ("agent", call.operation, name, call.error_type),
-            lambda: _present(
+            lambda: present(
                 {
                     semconv.OPERATION_NAME: call.operation,
                     semconv.AGENT_NAME: name,
@@ -246,19 +247,19 @@ class Metrics:
         )
         series.add(catalogue.AGENT_DURATION, call.duration, moment)
         if self._legacy and call.kind == "workflow":
-            attributes = _present({semconv.WORKFLOW_NAME_LEGACY: name, semconv.ERROR_TYPE: call.error_type})
+            attributes = present({semconv.WORKFLOW_NAME_LEGACY: name, semconv.ERROR_TYPE: call.error_type})
             legacy = self._get(("workflow", name, call.error_type), lambda: attributes)
             legacy.add(catalogue.WORKFLOW_DURATION_LEGACY, call.duration, moment)
         run = call.run
         if run is None:
             return
-        own = self._get(("calls", name), lambda: _present({semconv.AGENT_NAME: name}))
+        own = self._get(("calls", name), lambda: present({semconv.AGENT_NAME: name}))
         own.add(catalogue.AGENT_INFERENCE_CALLS, run.own_model_calls, moment)
         own.add(catalogue.AGENT_TOOL_CALLS, run.own_tool_calls, moment)
         tenant = self._bounded("tenant", call.scope.tenant if call.scope is not None else None)
         total = self._get(
             ("run", name, tenant, call.error_type),
-            lambda: _present({semconv.AGENT_NAME: name, semconv.TENANT: tenant, semconv.ERROR_TYPE: call.error_type}),
+            lambda: present({semconv.AGENT_NAME: name, semconv.TENANT: tenant, semconv.ERROR_TYPE: call.error_type}),
         )
         for spent_on, seconds in run.time(call.ended_clock).items():
             labels = {semconv.AGENT_NAME: name, semconv.TIME_SPENT_ON: spent_on}
@@ -298,7 +299,7 @@ class Metrics:
         )
         family = self._families.get(identity)
         if family is None:
-            attributes = _present(dict(zip(catalogue.BASE, identity, strict=True)))
+            attributes = present(dict(zip(catalogue.BASE, identity, strict=True)))
             family = Family(self._instruments, attributes, self._room)
             if self._room.take():
                 self._families[identity] = family
@@ -322,80 +323,6 @@ class Metrics:
             return _OTHER
         known.add(value)
         return value
-
-
-class _Room:
-    """How many more series may be kept."""
-
-    def __init__(self, series: int) -> None:
-        self._left = series
-
-    def take(self) -> bool:
-        """Whether there was room for one more; it is taken."""
-        self._left -= 1
-        return self._left >= 0
-
-
-class Family:
-    """The series of the calls of one operation, provider, pair of models and server."""
-
-    __slots__ = ("_attributes", "_costs", "_instruments", "_more", "_room", "base")
-
-    def __init__(self, instruments: dict[str, Any], attributes: dict[str, Any], room: _Room) -> None:
-        self._instruments = instruments
-        self._attributes = attributes
-        self._room = room
-        self._more: dict[tuple[str, str], Series] = {}
-        self._costs: dict[tuple[str | None, str | None], Series] = {}
-        self.base = Series(instruments, attributes)
-
-    def plus(self, name: str, value: str) -> Series:
-        """The series with one attribute more."""
-        series = self._more.get((name, value))
-        if series is None:
-            series = Series(self._instruments, {**self._attributes, name: value})
-            if self._room.take():
-                self._more[name, value] = series
-        return series
-
-    def timed(self, call: Call) -> Series:
-        """The series of ``call``'s duration."""
-        return self.base if call.error_type is None else self.plus(semconv.ERROR_TYPE, call.error_type)
-
-    def cost(self, agent: str | None, tenant: str | None) -> Series:
-        """The series of cost, which names who spent it and no server."""
-        series = self._costs.get((agent, tenant))
-        if series is None:
-            of = {**self._attributes, semconv.AGENT_NAME: agent, semconv.TENANT: tenant}
-            series = Series(self._instruments, _present({name: of.get(name) for name in catalogue.COST.attributes}))
-            if self._room.take():
-                self._costs[agent, tenant] = series
-        return series
-
-
-class Series:
-    """The instruments' recorders for one attribute set, resolved when first needed."""
-
-    __slots__ = ("_attributes", "_instruments", "_recorders")
-
-    def __init__(self, instruments: dict[str, Any], attributes: dict[str, Any]) -> None:
-        self._instruments = instruments
-        self._attributes = attributes
-        self._recorders: dict[str, Recorder] = {}
-
-    def add(self, metric: catalogue.Metric, value: float, moment: Moment) -> None:
-        """Records one value."""
-        found = self._recorders.get(metric.name)
-        (found or self._resolved(metric)).record(value, moment)
-
-    def add_durations(self, metric: catalogue.Metric, nanoseconds: list[int], moment: Moment) -> None:
-        """Records many durations (at least one) at once, in seconds."""
-        found = self._recorders.get(metric.name)
-        (found or self._resolved(metric)).record_durations(nanoseconds, moment)
-
-    def _resolved(self, metric: catalogue.Metric) -> Recorder:
-        made = self._recorders[metric.name] = recorder(self._instruments[metric.name], self._attributes)
-        return made
 
 
 def _tokens(family: Family, usage: Usage, moment: Moment) -> None:
@@ -446,10 +373,6 @@ def _instrument(meter: Meter, metric: catalogue.Metric) -> Any:
 
 def _text(number: int | None) -> str | None:
     return None if number is None else str(number)
-
-
-def _present(attributes: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in attributes.items() if value is not None}
 
 
 def _modalities(total: int | None, audio: int | None, image: int | None) -> Iterable[tuple[str, int]]:
