@@ -82,15 +82,16 @@ def libraries(kind: str) -> Callable[[], str]:
 
 
 def _newest(library: Library) -> str:
-    """The version that the tests run: of a client in the environment of all of them, of a framework in its own."""
+    """The version that the tests run: of a client in the environment of all of them, of most frameworks in their own."""
     pins = PINS
     if library.kind == "framework":
         name = library.name.replace(".", "_")
-        pins = next(
+        own = (
             path
             for path in (PINS.parent / "frameworks").glob("*-newest.txt")
             if name in path.stem.rpartition("-")[0].split("+")
         )
+        pins = next(own, PINS)
     lines = (line.split(" ")[0].split("==", 1) for line in pins.read_text().splitlines() if "==" in line)
     return dict(lines)[library.distribution]
 

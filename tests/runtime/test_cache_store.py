@@ -11,6 +11,7 @@ import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +193,7 @@ def test_many_processes_share_one_file(tmp_path: Path) -> None:
     for worker in workers:
         worker.join()
     assert [worker.exitcode for worker in workers] == [0] * 4
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database:
         entries, size = database.execute("SELECT count(*), sum(size) FROM entry").fetchone()
         assert database.execute("SELECT entries, bytes FROM total").fetchone() == (entries, size)
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -338,9 +339,8 @@ def test_a_damaged_entry_is_no_answer(tmp_path: Path) -> None:
         kept = ResponseCache(f"sqlite:///{tmp_path}/cache.db")
         kept.clear()
         kept.set(REQUEST, 1)
-        with sqlite3.connect(tmp_path / "cache.db") as database:
+        with closing(sqlite3.connect(tmp_path / "cache.db", isolation_level=None)) as database:
             database.execute("UPDATE entry SET data = ?", (data,))
-        database.close()
         assert kept.get_or_call_sync(REQUEST, lambda: 2) == 2
         kept.close()
 
@@ -372,7 +372,7 @@ def test_a_file_that_another_process_holds_is_an_outage(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "cache.db", timeout=0.01)
     kept = ResponseCache(store)
     kept.set(REQUEST, 1)
-    with sqlite3.connect(tmp_path / "cache.db", isolation_level=None) as other:
+    with closing(sqlite3.connect(tmp_path / "cache.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert kept.get_or_call_sync({"seed": 1}, lambda: 2) == 2
         assert kept.stats().store_failures == 1

@@ -7,6 +7,8 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
+from typing import Any
+from weakref import finalize
 
 from seatrace.runtime._sqlite import write_ahead
 
@@ -67,6 +69,8 @@ class SqliteStore:
         self.clock = clock
         self.evicted: Evicted = ignore
         self._connection: sqlite3.Connection | None = None
+        self._closing: finalize[Any, Any] | None = None
+        """Closes the connection of a store that nobody closed: Python 3.13 warns of one that is merely dropped."""
         self._lock = Lock()
         self._size: tuple[int, int] | None = None
 
@@ -118,9 +122,9 @@ class SqliteStore:
     def close(self) -> None:
         """Closes the file; a later operation opens it again."""
         with self._lock:
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                connection.close()
+            self._connection = None
+            if self._closing is not None:
+                self._closing()
 
     def after_fork(self) -> None:
         """In the child: opens a connection of its own when it needs one."""
@@ -128,6 +132,8 @@ class SqliteStore:
         if self._connection is not None:
             _of_parents.append(self._connection)
             self._connection = None
+            if self._closing is not None:
+                self._closing.detach()
 
     def _forget(self, which: str, value: str) -> int:
         with self._opened() as database:
@@ -162,6 +168,7 @@ class SqliteStore:
         with self._lock:
             if self._connection is None:
                 self._connection = self._open()
+                self._closing = finalize(self, self._connection.close)
             yield self._connection
 
     def _open(self) -> sqlite3.Connection:
