@@ -18,12 +18,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from opentelemetry import baggage
+from opentelemetry import context as otel_context
 
 import seatrace
 from contract.wire import HANG
 from model import COMPLETION, ask, client, completion, failure, stream
 from seatrace.core import guard, pipeline
+from seatrace.core.record import Call
 from seatrace.errors import ConfigError
+from seatrace.libraries._models import model_call
 from seatrace.runtime.budget import Budget, BudgetExceeded, BudgetState, MemoryLedger
 from seatrace.runtime.budget import budget as module
 from seatrace.runtime.routing import ModelSelector
@@ -295,6 +299,47 @@ def test_a_call_that_does_not_fit_is_not_made(watched: Any, captured: Captured) 
     assert captured.total("seatrace.budget.rejections", seatrace_budget_name="small") == 1
     ask(of, max_tokens=100)
     assert len(captured.calls) == 1
+
+
+def test_a_tenant_that_is_known_from_baggage_alone_has_its_limit(watched: Any, captured: Captured) -> None:
+    watched(1, unit="calls", scope="tenant", name="tenants")
+    of = client()
+    for tenant in ("acme", "globex"):
+        token = otel_context.attach(baggage.set_baggage("seatrace.tenant", tenant))  # as another service sends it
+        try:
+            ask(of)
+            with pytest.raises(BudgetExceeded, match=f"tenant='{tenant}'"):
+                ask(of)
+        finally:
+            otel_context.detach(token)
+    assert [call.scope.tenant for call in captured.calls] == ["acme", "globex"]
+
+
+class Framework:
+    """Calls a model, through an observed client or not."""
+
+    def ask(self, of: Any = None) -> None:
+        if of is not None:
+            ask(of)
+
+
+def _models_call(framework: Framework, of: Any = None) -> Call:
+    return Call("inference", "chat", "framework", provider="openai", request_model="gpt-4o-mini")
+
+
+@pytest.mark.parametrize("observed", [True, False])
+def test_a_frameworks_model_call_counts_once_whoever_makes_it(
+    watched: Any, captured: Captured, monkeypatch: pytest.MonkeyPatch, observed: bool
+) -> None:
+    budget = watched(2, unit="calls", name="once")
+    monkeypatch.setattr(Framework, "ask", model_call(_models_call)(Framework.ask))
+    of = client() if observed else None
+    for _ in range(2):
+        Framework().ask(of)
+    assert (budget.state().used, budget.state().reserved) == (2, 0)
+    with pytest.raises(BudgetExceeded):
+        Framework().ask(of)
+    assert [call.library for call in captured.calls] == ["openai" if observed else "framework"] * 2
 
 
 async def test_fifty_observed_calls_at_once_cannot_pass_a_limit(watched: Any) -> None:

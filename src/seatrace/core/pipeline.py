@@ -23,6 +23,9 @@ class Emitter(Protocol):
 
     wants_content: bool
 
+    def place(self, call: Call) -> None:
+        """Takes from the current context whose call it is, as far as the scope does not say."""
+
     def begin(self, call: Call) -> None:
         """Starts the telemetry of ``call``: fills ``call.span``."""
 
@@ -103,6 +106,7 @@ class Pipeline:
             if outer is not None and call.kind in ("inference", "embeddings"):
                 outer.taken()
             if gates:
+                self.emitter.place(call)
                 _pass_gates(call)
         call.request = None
         call.started, call.started_clock = at or (time_ns(), perf_counter_ns())
@@ -120,6 +124,7 @@ class Pipeline:
         """
         if gates:
             self._belongs(call)
+            self.emitter.place(call)
             _pass_gates(call)
 
     @staticmethod

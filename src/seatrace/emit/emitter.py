@@ -93,6 +93,13 @@ class Emitter:
 
     # --- begin ------------------------------------------------------------------------------------------------------
 
+    @staticmethod
+    def place(call: Call) -> None:
+        """Takes conversation, session, user and tenant from the baggage that another service sent."""
+        current = otel_context.get_current()
+        if current:
+            _from_baggage(call, current)
+
     def begin(self, call: Call) -> None:
         """Starts the span, with what a sampler may ask for."""
         current = otel_context.get_current() if call.parent is None else _arrived(call.parent)
