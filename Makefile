@@ -59,6 +59,7 @@ bench: $(DEV)/.ready ## Measure overhead, cold start and memory against their bo
 	@$(DEV)/bin/python -m benchmarks.overhead --check
 	@$(DEV)/bin/python -m benchmarks.cold_start --check
 	@$(DEV)/bin/python -m benchmarks.memory --check
+	@$(DEV)/bin/python -m benchmarks.agents --check
 
 matrix: $(DEV)/.ready ## Run the contract suite against the oldest and newest libraries
 	@$(DEV)/bin/python scripts/sessions.py newest oldest otel $(ARGS)
