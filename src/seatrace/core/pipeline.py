@@ -8,7 +8,7 @@ import queue
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter_ns, time_ns
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from . import context, guard
 from .record import Call, Cost, RateLimit
@@ -202,6 +202,21 @@ def on_call(listener: Listener) -> Callable[[], None]:
 class Refused(Exception):
     """A gate's word that a call is not to be made. The one exception of ours that reaches the observed program, and
     only where it asked for that: a budget that blocks, a runaway agent that is stopped."""
+
+
+_T = TypeVar("_T")
+
+
+def kept(stage: str, work: Callable[[], _T], otherwise: _T | None = None) -> _T | None:
+    """``work()``, or ``otherwise`` where that fails: a fault of ours is counted and kept from the program. What a gate
+    refuses is no fault."""
+    try:
+        return work()
+    except Refused:
+        raise
+    except Exception as error:
+        guard.fault(stage, error)
+        return otherwise
 
 
 Gate = Callable[[Call], None]

@@ -58,6 +58,10 @@ FAULT_STAGES = (
     "work on a job",
     "renew leases",
     "move jobs that are due",
+    "patch a class",
+    "watch a connection",
+    "read a request",
+    "read a message",
 )
 """The closed label set of ``seatrace.faults``: these counters start at zero."""
 

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from seatrace.core import pipeline
 from seatrace.core.patch import Patches
 from seatrace.core.record import Call, Content, Usage
 from seatrace.shapes.openai_responses import OpenAIResponses
@@ -37,7 +38,7 @@ def observe_models(patches: Patches) -> Callable[[Any], Any]:
         def get_model(*args: Any, **kwargs: Any) -> Any:
             model = original(*args, **kwargs)
             if type(model) not in seen:
-                observe(type(model))
+                pipeline.kept("patch a class", lambda: observe(type(model)))
             return model
 
         return get_model

@@ -30,7 +30,7 @@ def replace_below(rules: Iterable[Rule], maker: type, patches: Patches) -> None:
                 if issubclass(cls, rule[0]):
                     _tap(cls, rule, patches)
         except Exception as error:
-            guard.fault(f"patch {cls.__qualname__}", error)
+            guard.fault("patch a class", error)
 
     noticing: Any = classmethod(init_subclass if own is None else functools.wraps(own.__func__)(init_subclass))
     if own is None:

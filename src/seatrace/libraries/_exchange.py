@@ -83,9 +83,7 @@ def timed(role: Callable[..., Kind]) -> Any:
         @functools.wraps(original)
         async def loop(session: Any, *args: Any, **kwargs: Any) -> Any:
             begun, error = perf_counter_ns(), None
-            pipe, peer = piped.get(), peer_of(session)
-            if pipe is not None and not pipe.taken and peer.transport is None:
-                pipe.taken, peer.transport = True, "pipe"
+            pipeline.kept("watch a connection", lambda: _take_pipe(session))
             try:
                 return await original(session, *args, **kwargs)
             except Exception as failed:
@@ -97,6 +95,12 @@ def timed(role: Callable[..., Kind]) -> Any:
         return loop
 
     return make
+
+
+def _take_pipe(session: Any) -> None:
+    pipe, peer = piped.get(), peer_of(session)
+    if pipe is not None and not pipe.taken and peer.transport is None:
+        pipe.taken, peer.transport = True, "pipe"
 
 
 def _session_over(session: Any, role: Callable[[], Kind], begun: int, error: str | None) -> None:

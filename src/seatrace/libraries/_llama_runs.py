@@ -118,7 +118,7 @@ def tap_turn(original: Any) -> Any:
         if turns is None or turns.workflow is not self:
             return await body(self, *args, **kwargs)
         if original.__name__ == "setup_agent":
-            turns.take(_event(args, kwargs).current_agent_name)
+            pipeline.kept("begin a call", lambda: turns.take(_event(args, kwargs).current_agent_name))
         if turns.step is None:
             return await body(self, *args, **kwargs)
         with turns.step.around():
@@ -140,4 +140,4 @@ def tap_tool_call(original: Any) -> Any:
 
 
 def _event(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return kwargs.get("ev") or args[-1]
+    return kwargs.get("ev") or (args[-1] if args else None)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
+from seatrace.core import pipeline
 from seatrace.core.step import innermost_mark
 
 
@@ -23,7 +24,9 @@ def lend(observability: Callable[[], Any], method: Any) -> Any:
             mark, module = innermost_mark(), observability()
             if mark is None or mark[1] != id(method) or not module.OBSERVABILITY_SETTINGS.ENABLED:
                 return original(*args, **kwargs)
-            lent = _Lent.of(module.trace)
+            lent = pipeline.kept("activate a span", lambda: _Lent.of(module.trace))
+            if lent is None:
+                return original(*args, **kwargs)
             attributes = kwargs.get("attributes") or next((each for each in args if isinstance(each, dict)), None)
             if attributes:
                 lent.set_attributes(attributes)

@@ -95,7 +95,7 @@ def _scopes(patches: Patches) -> Any:
             if pipeline.current is None:
                 return scope
             kinds = [kind for kind in type(client).__mro__ if kind.__module__ != "unittest.mock"]
-            replace_each(kinds, ("__call__",), _call, patches)
+            pipeline.kept("patch a class", lambda: replace_each(kinds, ("__call__",), _call, patches))
             return _Scope(scope, self, event, context)
 
         return scope_of_turn

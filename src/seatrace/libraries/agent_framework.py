@@ -82,7 +82,7 @@ def _observability_module() -> Any:
 def _agents(original: Any) -> Any:
     @functools.wraps(original)
     def trace(self: Any, **kwargs: Any) -> Any:
-        if pipeline.current is None:
+        if pipeline.current is None or not kwargs.keys() >= {"stream", "execute"}:
             return original(self, **kwargs)
 
         def start() -> Step:

@@ -100,8 +100,10 @@ def _run(ask: _Ask, result_of: Callable[[Any, Any], Any]) -> Any:
         async def run(*args: Any, **kwargs: Any) -> Any:
             if pipeline.current is None:
                 return await original(*args, **kwargs)
-            agent, asked, session, conversation = ask(*args, **kwargs)
-            turns = _Turns(agent, getattr(session, "session_id", None) or conversation)
+            begun = pipeline.kept("begin a call", lambda: _begun(*ask(*args, **kwargs)))
+            if begun is None:
+                return await original(*args, **kwargs)
+            turns, asked = begun
             with Step.begin(turns.call, lambda: _ITEMS.request_content({"input": asked})) as step, turns:
                 result = await original(*args, **kwargs)
                 step.result(result_of(result, kwargs), _answered)
@@ -112,14 +114,17 @@ def _run(ask: _Ask, result_of: Callable[[Any, Any], Any]) -> Any:
     return make
 
 
+def _begun(agent: Any, asked: Any, session: Any, conversation: Any) -> tuple[_Turns, Any]:
+    return _Turns(agent, getattr(session, "session_id", None) or conversation), asked
+
+
 def _turn(original: Any) -> Any:
     @functools.wraps(original)
     async def turn(*args: Any, **kwargs: Any) -> Any:
         turns = _turns.get()
         if turns is None:
             return await original(*args, **kwargs)
-        bindings = kwargs.get("bindings") or kwargs.get("agent") or args[1]
-        taken = turns.of(getattr(bindings, "public_agent", bindings))
+        taken = pipeline.kept("begin a call", lambda: turns.of(_agent_of(*args, **kwargs)))
         if taken is None:
             return await original(*args, **kwargs)
         taken.enter()
@@ -129,6 +134,11 @@ def _turn(original: Any) -> Any:
             taken.leave()
 
     return turn
+
+
+def _agent_of(*args: Any, **kwargs: Any) -> Any:
+    bindings = kwargs.get("bindings") or kwargs.get("agent") or args[1]
+    return getattr(bindings, "public_agent", bindings)
 
 
 def _answered(call: Call, result: Any) -> None:

@@ -122,7 +122,7 @@ def _begin_tool(run: Any) -> Step:
     )
 
 
-def _end_tool(run: Any, done: Any, tool: Step) -> Any:
+def _end_tool(run: Any, done: Any, tool: Step) -> None:
     """A generator is a tool at work, until it ends."""
     error = _caught.get()
     _caught.set(None)
@@ -131,11 +131,10 @@ def _end_tool(run: Any, done: Any, tool: Step) -> Any:
         if error is not None and str(error) == done.error:
             tool.call.error, tool.call.error_type = error, type(error).__qualname__
         tool.end()
-        return done
+        return
     followed = follow_result(done.result, tool, lambda: tool, _result)
     if followed is not done.result:
         done.result = run.result = followed
-    return done
 
 
 def _result(call: Call, value: Any) -> None:
@@ -157,7 +156,8 @@ def _executing(original: Any) -> Any:
             tool.end(error)
             raise
         tool.leave()
-        return _end_tool(self, done, tool)
+        pipeline.kept("read a response", lambda: _end_tool(self, done, tool))
+        return done
 
     return execute
 
@@ -176,7 +176,8 @@ def _aexecuting(original: Any) -> Any:
             tool.end(error)
             raise
         tool.leave()
-        return _end_tool(self, done, tool)
+        pipeline.kept("read a response", lambda: _end_tool(self, done, tool))
+        return done
 
     return aexecute
 

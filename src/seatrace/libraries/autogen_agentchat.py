@@ -58,7 +58,7 @@ def _agents(base: type, patches: Patches) -> None:
         @functools.wraps(original)
         def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
             if pipeline.current is not None:
-                replace_each(type(self).__mro__, _TURNS, turn, patches)
+                pipeline.kept("patch a class", lambda: replace_each(type(self).__mro__, _TURNS, turn, patches))
             original(self, *args, **kwargs)
 
         return __init__

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -103,7 +104,7 @@ def _close(original: Any) -> Any:
         finally:
             session = _sessions.pop(query, None)
             if session is not None:
-                session.finish()
+                pipeline.kept("watch a connection", session.finish)
 
     return close
 
@@ -132,7 +133,7 @@ def _ask(original: Any) -> Any:
             return await original(client, prompt, *args, **kwargs)
         except BaseException as error:
             if session is not None:
-                session.finish(error)
+                pipeline.kept("watch a connection", partial(session.finish, error))
             raise
 
     return query

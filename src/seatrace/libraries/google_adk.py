@@ -71,7 +71,7 @@ def _observe_classes(patches: Patches) -> Callable[[Any], Any]:
         @wraps(original)
         def run(self: Any, *args: Any, **kwargs: Any) -> Any:
             if pipeline.current is not None:
-                observe(type(self), f"_{original.__name__}_impl")
+                pipeline.kept("patch a class", lambda: observe(type(self), f"_{original.__name__}_impl"))
             return original(self, *args, **kwargs)
 
         return run
@@ -165,7 +165,8 @@ def _models_called(original: Any) -> Any:
     @wraps(original)
     def run(self: Any, responses: Any, context: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
         if pipeline.current is not None and isinstance(responses, AsyncGeneratorType):
-            streamed = getattr(context.run_config.streaming_mode, "value", None) == "sse"
+            mode = getattr(getattr(context, "run_config", None), "streaming_mode", None)
+            streamed = getattr(mode, "value", None) == "sse"
 
             def read(call: Call, response: Any) -> bool:
                 call.stream = streamed  # else the one answer is a generator's only value, too

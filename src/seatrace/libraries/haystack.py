@@ -11,6 +11,7 @@ import inspect
 from contextvars import ContextVar
 from typing import Any
 
+from seatrace.core import pipeline
 from seatrace.core.patch import Patches
 from seatrace.core.record import Call, Content, Usage
 from seatrace.core.step import handled
@@ -36,7 +37,7 @@ def _components(module: Any, patches: Patches) -> None:
         @functools.wraps(original)
         def component(decorator: Any, cls: Any) -> Any:
             made = original(decorator, cls)
-            _component(made, patches)
+            pipeline.kept("patch a class", lambda: _component(made, patches))
             return made
 
         return component

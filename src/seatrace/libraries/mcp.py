@@ -151,9 +151,8 @@ def _entering(original: Any) -> Any:
     def __enter__(responder: Any) -> Any:
         result = original(responder)
         if pipeline.current is not None:
-            params = responder.request.root.params or {}
             step = _answering[responder] = Request.begin(
-                lambda: _answer_model(responder, params), lambda: exchange.arguments_of(params)
+                lambda: _answer_model(responder), lambda: exchange.arguments_of(responder.request.root.params or {})
             )
             step.enter()
         return result
@@ -161,8 +160,9 @@ def _entering(original: Any) -> Any:
     return __enter__
 
 
-def _answer_model(responder: Any, params: Any) -> Call:
+def _answer_model(responder: Any) -> Call:
     method, peer = responder.request.root.method, peer_of(responder._session)
+    params = responder.request.root.params or {}
     call = exchange.request("mcp_server", method, params, peer, responder.request_id)
     return exchange.arrived(call, params, responder.message_metadata)
 
@@ -172,14 +172,18 @@ def _responding(original: Any) -> Any:
     async def respond(responder: Any, response: Any) -> Any:
         step = _answering.get(responder)
         if step is not None and step.call.exchange is not None:
-            code = getattr(response, "code", None)
-            if isinstance(code, int):
-                exchange.refused(step.call, code, None)
-            else:
-                step.result(getattr(response, "root", response), None)
+            pipeline.kept("read a response", lambda: _answered(step, response))
         return await original(responder, response)
 
     return respond
+
+
+def _answered(step: Step, response: Any) -> None:
+    code = getattr(response, "code", None)
+    if isinstance(code, int):
+        exchange.refused(step.call, code, None)
+    else:
+        step.result(getattr(response, "root", response), None)
 
 
 def _exiting(original: Any) -> Any:
@@ -197,13 +201,17 @@ def _exiting(original: Any) -> Any:
 # --- both -------------------------------------------------------------------------------------------------------------
 
 
+def _sent_over(stream: Any, transport: Any) -> None:
+    exchange.streams[getattr(stream, "_inner", stream)] = Peer("tcp", transport)
+
+
 def _http_client(module: Any, patches: Patches) -> None:
     def make(original: Any) -> Any:
         @functools.wraps(original)
         async def post_writer(transport: Any, *args: Any, **kwargs: Any) -> Any:
             stream = kwargs.get("write_stream") or (args[3] if len(args) > 3 else None)
             if stream is not None:
-                exchange.streams[getattr(stream, "_inner", stream)] = Peer("tcp", transport)
+                pipeline.kept("watch a connection", lambda: _sent_over(stream, transport))
             return await original(transport, *args, **kwargs)
 
         return post_writer

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
-from seatrace.core import context
+from seatrace.core import context, pipeline
 from seatrace.core.patch import Patches
 from seatrace.core.record import Call, Content
 from seatrace.core.shape import get
@@ -156,7 +156,7 @@ def _tapping(base: type, inner: str, patches: Patches) -> Callable[[Any], Any]:
         @functools.wraps(original)
         def call(self: Any, *args: Any, **kwargs: Any) -> Any:
             if type(self) not in tapped:
-                tap(type(self))
+                pipeline.kept("patch a class", lambda: tap(type(self)))
                 tapped.add(type(self))
             return original(self, *args, **kwargs)
 
