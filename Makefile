@@ -10,8 +10,8 @@ PINS := requirements/ci.txt
 BARE_PINS := requirements/no-deps.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stack lint format types contracts docs docs-check kit prices-check bench matrix frameworks \
-	pins environments clean
+.PHONY: help demo test stack lint format types contracts docs docs-check kit prices-check bench bench-patterns \
+	matrix frameworks pins environments clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,11 +55,15 @@ kit: $(DEV)/.ready ## Write the boards, rules and alerts of dashboards/ (tests c
 prices-check: $(DEV)/.ready ## Check that the bundled prices are those of the pinned genai-prices
 	@$(DEV)/bin/python scripts/build_prices.py --check
 
-bench: $(DEV)/.ready ## Measure overhead, cold start and memory against their bounds
+bench: $(DEV)/.ready ## Measure overhead, cold start, memory and runs of agents against their bounds
 	@$(DEV)/bin/python -m benchmarks.overhead --check
 	@$(DEV)/bin/python -m benchmarks.cold_start --check
 	@$(DEV)/bin/python -m benchmarks.memory --check
 	@$(DEV)/bin/python -m benchmarks.agents --check
+
+bench-patterns: $(DEV)/.ready ## Measure the patterns of seatrace.runtime beside what one would use instead; takes ten minutes
+	@for each in cache sketch pool batch queue budget; do \
+		echo "== $$each"; $(DEV)/bin/python -m benchmarks.$$each --check || exit 1; done
 
 matrix: $(DEV)/.ready ## Run the contract suite against the oldest and newest libraries
 	@$(DEV)/bin/python scripts/sessions.py newest oldest otel $(ARGS)
