@@ -75,12 +75,17 @@ def read_table(day: int) -> str:
 
 
 def answer_again(world: World) -> None:
-    """The same request twice, others until there is no room; a tool asked twice."""
+    """An agent asks the same twice, others until there is no room; a tool asked twice."""
+    _read_up(world)
+    read_table(1)
+
+
+@seatrace.agent("reader")
+def _read_up(world: World) -> None:
     kept = _answers()
     for content in ("When?", "When?", f"And on day {next(_number)}?"):
         request = {"model": SMALL, "messages": [{"role": "user", "content": content}]}
         kept.get_or_call_sync(request, lambda content=content: _ask(world, SMALL, content))  # type: ignore[misc]
-    read_table(1)
 
 
 _VECTORS = {
