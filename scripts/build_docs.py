@@ -82,7 +82,7 @@ def libraries(kind: str) -> Callable[[], str]:
 
 
 def _newest(library: Library) -> str:
-    """The version that the tests run: of a client in the environment of all of them, of most frameworks in their own."""
+    """The version that the tests run: of clients in the environment of all, of most frameworks in their own."""
     pins = PINS
     if library.kind == "framework":
         name = library.name.replace(".", "_")
