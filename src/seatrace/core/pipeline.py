@@ -100,13 +100,12 @@ class Pipeline:
             Refused: A gate does not let it happen; nothing was started.
         """
         drain()
-        self._belongs(call)
+        self._place(call)
         if at is None:
             outer = context.outer_call()
             if outer is not None and call.kind in ("inference", "embeddings"):
                 outer.taken()
             if gates:
-                self.emitter.place(call)
                 _pass_gates(call)
         call.request = None
         call.started, call.started_clock = at or (time_ns(), perf_counter_ns())
@@ -123,17 +122,16 @@ class Pipeline:
             Refused: A gate does not let it happen.
         """
         if gates:
-            self._belongs(call)
-            self.emitter.place(call)
+            self._place(call)
             _pass_gates(call)
 
-    @staticmethod
-    def _belongs(call: Call) -> None:
+    def _place(self, call: Call) -> None:
         call.scope = scope = context.current_scope()
         if call.agent is None:
             call.agent = scope.agent
         if call.conversation_id is None:
             call.conversation_id = scope.conversation
+        self.emitter.place(call)
 
     def end(self, call: Call) -> None:
         """Ends ``call``; a second end does nothing. Never raises."""

@@ -96,15 +96,13 @@ class Emitter:
     @staticmethod
     def place(call: Call) -> None:
         """Takes conversation, session, user and tenant from the baggage that another service sent."""
-        current = otel_context.get_current()
+        current = _context_of(call)
         if current:
             _from_baggage(call, current)
 
     def begin(self, call: Call) -> None:
         """Starts the span, with what a sampler may ask for."""
-        current = otel_context.get_current() if call.parent is None else _arrived(call.parent)
-        if current:
-            _from_baggage(call, current)
+        current = _context_of(call)
         start = start_attributes(call)
         if self.stands_aside(call):
             call.span = _Live(get_current_span(current), current, start, emitted=False, measured=True)
@@ -301,6 +299,10 @@ class Emitter:
                 attributes=attributes,
             ),
         )
+
+
+def _context_of(call: Call) -> Any:
+    return otel_context.get_current() if call.parent is None else _arrived(call.parent)
 
 
 def _arrived(carried: Mapping[str, str]) -> Any:

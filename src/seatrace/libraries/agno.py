@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -114,16 +115,26 @@ def _catching(original: Any) -> Any:
     return log_exception
 
 
-def _begin_tool(run: Any) -> Step:
+@contextmanager
+def _at_work(run: Any) -> Iterator[Step]:
+    """A step for the block; it ends with what is raised there, and else goes on."""
     tool = run.function
-    return Step.begin(
+    begun = Step.begin(
         lambda: step("tool", "agno", tool.name, description=tool.description or None, tool_call_id=run.call_id),
         lambda: Content(tool_arguments=run.arguments or {}),
     )
+    begun.enter()
+    try:
+        yield begun
+    except BaseException as error:
+        begun.leave()
+        begun.end(error)
+        raise
+    begun.leave()
 
 
-def _end_tool(run: Any, done: Any, tool: Step) -> None:
-    """A generator is a tool at work, until it ends."""
+def _end_tool(run: Any, done: Any, tool: Step) -> bool:
+    """A generator is a tool at work, until it ends. Always true: it was seen to."""
     error = _caught.get()
     _caught.set(None)
     if done.status == "failure":
@@ -131,10 +142,11 @@ def _end_tool(run: Any, done: Any, tool: Step) -> None:
         if error is not None and str(error) == done.error:
             tool.call.error, tool.call.error_type = error, type(error).__qualname__
         tool.end()
-        return
+        return True
     followed = follow_result(done.result, tool, lambda: tool, _result)
     if followed is not done.result:
         done.result = run.result = followed
+    return True
 
 
 def _result(call: Call, value: Any) -> None:
@@ -147,16 +159,10 @@ def _executing(original: Any) -> Any:
     def execute(self: Any) -> Any:
         if pipeline.current is None:
             return original(self)
-        tool = _begin_tool(self)
-        tool.enter()
-        try:
+        with _at_work(self) as tool:
             done = original(self)
-        except BaseException as error:
-            tool.leave()
-            tool.end(error)
-            raise
-        tool.leave()
-        pipeline.kept("read a response", lambda: _end_tool(self, done, tool))
+        if not pipeline.kept("read a response", lambda: _end_tool(self, done, tool)):
+            tool.end()
         return done
 
     return execute
@@ -167,16 +173,10 @@ def _aexecuting(original: Any) -> Any:
     async def aexecute(self: Any) -> Any:
         if pipeline.current is None:
             return await original(self)
-        tool = _begin_tool(self)
-        tool.enter()
-        try:
+        with _at_work(self) as tool:
             done = await original(self)
-        except BaseException as error:
-            tool.leave()
-            tool.end(error)
-            raise
-        tool.leave()
-        pipeline.kept("read a response", lambda: _end_tool(self, done, tool))
+        if not pipeline.kept("read a response", lambda: _end_tool(self, done, tool)):
+            tool.end()
         return done
 
     return aexecute
