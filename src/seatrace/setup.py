@@ -183,8 +183,7 @@ def status() -> list[LibraryStatus]:
 def flush(timeout: float = 10.0) -> bool:
     """Exports everything recorded so far, and waits for it at most ``timeout`` seconds; true where all went out."""
     pipeline.drain()
-    failed = delivery.failed()
-    return at_once(_flushes(_session), timeout) and delivery.failed() == failed
+    return _all_went_out(_flushes(_session), timeout)
 
 
 def shutdown(timeout: float = 10.0) -> bool:
@@ -198,8 +197,7 @@ def shutdown(timeout: float = 10.0) -> bool:
     others = [flush for flush in _flushes(session) if flush.__self__ not in _own]  # type: ignore[attr-defined]
     _spent.update(_own)
     _own.clear()
-    failed = delivery.failed()
-    return at_once([*closing, *others], timeout) and delivery.failed() == failed
+    return _all_went_out([*closing, *others], timeout)
 
 
 def prices() -> PriceBook:
@@ -355,6 +353,11 @@ def _after_fork() -> None:
 
 
 # --- flushing ------------------------------------------------------------------------------------------------------
+
+
+def _all_went_out(tasks: list[Callable[[], object]], timeout: float) -> bool:
+    failed = delivery.failed()
+    return at_once(tasks, timeout) and delivery.failed() == failed
 
 
 def _flushes(session: _Session | None) -> list[Callable[[], object]]:

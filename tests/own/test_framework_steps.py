@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
+from time import perf_counter_ns
 from typing import Any
 
 import pytest
 
+import seatrace
+from seatrace.core import pipeline
 from seatrace.core import step as steps
 from seatrace.core.patch import Patches
+from seatrace.core.record import Call
+from seatrace.libraries._models import model_call
 from seatrace.libraries._steps import step, stepped
 from seatrace.testing import Captured, capture
 
@@ -21,6 +27,9 @@ class Pause(Exception):
 class Crew:
     def run(self, work: Any) -> Any:
         return work()
+
+    def model(self, work: Any = None) -> Any:
+        return None if work is None else work()
 
     def tool(self, error: BaseException) -> str:
         try:
@@ -34,6 +43,7 @@ class Crew:
 def captured() -> Iterator[Captured]:
     patches = Patches()
     patches.replace(Crew, "run", stepped(lambda self, work: step("agent", "test", "crew", conversation_id="c-1")))
+    patches.replace(Crew, "model", model_call(lambda self, work=None: Call("inference", "chat", "test")))
     patches.replace(Crew, "tool", stepped(lambda self, error: step("tool", "test", "work")))
     steps.pauses.add(Pause)
     with capture() as got:
@@ -77,3 +87,36 @@ async def test_task_that_outlives_its_step_is_not_a_part_of_it(captured: Capture
     await begun[0]
     assert begun[1] is None
     assert errors(captured) == [("invoke_agent crew", None)]
+
+
+async def test_task_that_outlives_a_model_call_makes_calls_of_its_own(captured: Captured) -> None:
+    begun: list[Any] = []
+
+    async def later() -> None:
+        await asyncio.sleep(0)
+        Crew().model()
+
+    Crew().model(lambda: begun.append(asyncio.ensure_future(later())))
+    await begun[0]
+    assert [call.library for call in captured.calls] == ["test", "test"]
+
+
+def test_model_call_within_another_is_that_one(captured: Captured) -> None:
+    Crew().model(lambda: Crew().model())
+    assert [call.library for call in captured.calls] == ["test"]
+
+
+def test_time_of_a_run_is_whole_though_its_model_call_could_not_be_told() -> None:
+    patches = Patches()
+    patches.replace(Crew, "model", model_call(lambda self, work=None: Call("inference", "chat", "test")))
+    try:
+        with capture(strict=False) as got, seatrace.agent("captain") as run:
+            pipeline.current.emitter.begin = None  # type: ignore[method-assign,union-attr,assignment]
+            Crew().model()
+            del pipeline.current.emitter.begin  # type: ignore[union-attr]
+            before = run.call.run.time(perf_counter_ns())["model"]
+            time.sleep(0.01)
+            assert run.call.run.time(perf_counter_ns())["model"] == before
+        assert got.calls[-1].name == "captain"
+    finally:
+        patches.undo()

@@ -26,6 +26,9 @@ class RunWatch(Protocol):
 class Outer(Protocol):
     """A model call as a framework makes it. What goes out to a model within it is the same call."""
 
+    over: bool
+    """Whether it has ended."""
+
     def taken(self) -> None:
         """An observed client makes it: it counts there."""
 
@@ -187,8 +190,13 @@ def observing() -> Call | None:
 enter_call = _observing.set
 leave_call = _observing.reset
 
-outer_call = _outer.get
-"""The framework's model call that the current code is a part of."""
+
+def outer_call() -> Outer | None:
+    """The framework's model call that the current code is a part of. A task that was started inside one may outlive it:
+    what it calls later is its own."""
+    outer = _outer.get()
+    return None if outer is None or outer.over else outer
+
 
 enter_outer = _outer.set
 leave_outer = _outer.reset

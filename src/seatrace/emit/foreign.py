@@ -93,8 +93,10 @@ def _stands_for(span: Any, call: Call) -> bool:
     if call.exchange is not None:
         return call.kind == "mcp_client" and _executes(span, call.name)
     scope = getattr(span, "instrumentation_scope", None)
+    if scope is None or scope.name == _OURS:
+        return False
     attributes = getattr(span, "attributes", None)
-    if attributes is None or scope is None or scope.name == _OURS:
+    if attributes is None:
         return False
     if call.name is not None and span.name == f"{call.operation} {call.name}":
         return True
@@ -145,7 +147,7 @@ def watch_starts(tracer_provider: Any) -> None:
 
         def on_start(self, span: Any, parent_context: Any = None) -> None:
             """A span begins."""
-            if span.instrumentation_scope.name != _OURS:
+            if getattr(getattr(span, "instrumentation_scope", None), "name", None) != _OURS:
                 _started.set(weakref.ref(span))
 
     _watched.add(tracer_provider)

@@ -40,6 +40,7 @@ class ModelCall:
         self._begun = False
         self._at = time_ns(), perf_counter_ns()
         self._run: Run | None = None
+        self.over = False
 
     @classmethod
     def begin(cls, make: Callable[[], Call | None], content: Callable[[], Content], chunk: Read | None) -> ModelCall:
@@ -119,6 +120,7 @@ class ModelCall:
 
     def end(self, error: BaseException | None = None) -> None:
         """Tells the call, if it is this one."""
+        self.over = True
         line = self._line
         if line is None:
             return
@@ -132,11 +134,14 @@ class ModelCall:
             if self.call.stream:
                 read_clocks(self.call, self._clocks)
             line.end(self.call)
+            self._line = None
+        else:
+            self._withdraw()
         self.call.error = None
-        self._line = None
 
     def abandon(self) -> None:
         """Ends a call whose stream was dropped; one without a chunk was none. Safe in ``__del__``."""
+        self.over = True
         line = self._line
         if line is None:
             return
