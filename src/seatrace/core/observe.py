@@ -62,7 +62,7 @@ class Observation:
         self.call.error = None  # the exception's traceback holds the caller's frames
 
     def finished(self) -> None:
-        """Ends the call: its stream is exhausted or closed, or there was none."""
+        """Ends the call: its stream is exhausted or closed, or there was none. Safe in ``__del__``."""
         if self.call.ended:
             return
         self._finish()
@@ -74,11 +74,8 @@ class Observation:
             self.finished()
 
     def abandoned(self) -> None:
-        """The stream was dropped. Safe in ``__del__``."""
-        if self.call.ended:
-            return
-        self._finish()
-        pipeline.abandon(self.line, self.call)
+        """The stream was dropped."""
+        self.finished()
 
     def watch_stream(self) -> None:
         """Prepares for :meth:`tick` and ``reader.chunk``."""

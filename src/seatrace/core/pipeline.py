@@ -7,8 +7,9 @@ import os
 import queue
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from threading import local
 from time import perf_counter_ns, time_ns
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 from . import context, guard
 from .record import Call, Cost, RateLimit
@@ -134,11 +135,16 @@ class Pipeline:
         self.emitter.place(call)
 
     def end(self, call: Call) -> None:
-        """Ends ``call``; a second end does nothing. Never raises."""
-        if not call.close():
+        """Ends ``call``; a second end does nothing. Never raises, and is safe in destructors."""
+        if call.ended:
             return
         if not call.ended_clock:
             call.ended_clock = perf_counter_ns()
+        if _collecting():
+            _put_aside.put((self, call, call.error))
+            return
+        if not call.close():
+            return
         try:
             self._price(call)
             self.emitter.end(call)
@@ -257,55 +263,60 @@ def withdraw(call: Call) -> None:
             guard.fault("pass a gate", error)
 
 
-# --- calls whose end is noticed by the garbage collector ---------------------------------------------------------
+# --- calls that end in a garbage collection -----------------------------------------------------------------------
 #
-# A collection may start at any allocation, also inside the SDK while it holds a lock that emitting needs. A call
-# that a collection ends is therefore put aside (SimpleQueue.put is safe in destructors) and emitted at the next
-# begin or flush. A stream that simply goes out of scope ends at once: no collection is running then.
+# A collection may start at any allocation, also inside the SDK while it holds a lock that emitting needs. Whatever ends
+# a call in there (our own destructors, a library that closes its response as its generator is collected, a program's
+# `__del__` that uses a tool) would wait for that lock for ever. The call is therefore put aside (SimpleQueue.put is
+# safe in destructors) and emitted at the next begin or flush. A stream that simply goes out of scope ends at once: no
+# collection is running then.
 
-_abandoned: queue.SimpleQueue[tuple[Pipeline, Call]] = queue.SimpleQueue()
+_put_aside: queue.SimpleQueue[tuple[Pipeline, Call, BaseException | None]] = queue.SimpleQueue()
 
-# Which phase the collector is in, the last key. The callback is a C function on purpose: a signal that arrives during
-# a collection is handled at the first bytecode, and an exception raised there (Ctrl-C) is lost inside a callback.
+# Which phase the collector is in, the last key; what it said when it began; and the same in the thread that it runs in.
+# The callbacks are C functions on purpose: a signal that arrives during a collection is handled at the first bytecode,
+# and an exception raised there (Ctrl-C) is lost inside a callback. Each is called with the phase and a dict of figures,
+# the same object for all of them: it is what tells whether the collection is this thread's.
 # `move_to_end(phase, info)` takes the non-empty `info` for "move to the last place".
 _phases: OrderedDict[str, None] = OrderedDict.fromkeys(("start", "stop"))
-_notice_phase = cast("Callable[[str, dict[str, int]], None]", _phases.move_to_end)
+_told: dict[str, Any] = {}
+_Local: Any = next(
+    (each for each in object.__subclasses__() if (each.__module__, each.__qualname__) == ("_thread", "_local")), local
+)
+"""The interpreter's own, also where gevent has put one in its place, which fails in a greenlet that is collected."""
+_told_here = _Local()
+_NOTICES: tuple[Any, ...] = (_phases.move_to_end, _told.__setitem__, _told_here.__setattr__)
 
 
 def _collecting() -> bool:
-    return list(_phases)[-1] == "start"  # one step: the collector may begin or end between any two
+    """Whether a collection runs in this thread. Those of others wait for nobody here."""
+    if list(_phases)[-1] != "start":  # one step: the collector may begin or end between any two
+        return False
+    return getattr(_told_here, "start", None) is _told.get("start")
 
 
 def watch_collector(on: bool) -> None:
-    """Follows the garbage collector's phases, so that :func:`abandon` knows whether emitting is safe."""
-    if _notice_phase in gc.callbacks:
-        gc.callbacks.remove(_notice_phase)
+    """Follows the garbage collector's phases, so that calls that end within a collection are put aside."""
+    for notice in _NOTICES:
+        if notice in gc.callbacks:
+            gc.callbacks.remove(notice)
     _phases.move_to_end("stop")
     if on:
-        gc.callbacks.append(_notice_phase)
-
-
-def abandon(pipeline: Pipeline, call: Call) -> None:
-    """Ends a call whose stream was dropped; safe in ``__del__``."""
-    if call.ended:
-        return
-    call.ended_clock = call.ended_clock or perf_counter_ns()
-    if _collecting():
-        _abandoned.put((pipeline, call))
-    else:
-        pipeline.end(call)
+        gc.callbacks.extend(_NOTICES)
 
 
 def drain() -> None:
-    """Emits the calls that a garbage collection ended; not while one runs, which is as unsafe as in its destructors."""
+    """Emits the calls that ended in a garbage collection; not while one runs, which is as unsafe as within it."""
     if _collecting():
         return
-    while not _abandoned.empty():
+    while not _put_aside.empty():
         try:
-            pipeline, call = _abandoned.get_nowait()
+            pipeline, call, error = _put_aside.get_nowait()
         except queue.Empty:
             return
+        call.error = error
         pipeline.end(call)
+        call.error = None
 
 
 # --- streams that are open ---------------------------------------------------------------------------------------
@@ -332,8 +343,8 @@ def finish() -> None:
 
 def _disown() -> None:
     """After a fork, in the child: the streams that are open, and the calls that were dropped, are the parent's."""
-    global _abandoned
-    _abandoned = queue.SimpleQueue()
+    global _put_aside
+    _put_aside = queue.SimpleQueue()
     for each in still_open:
         each.call.close()
     still_open.clear()

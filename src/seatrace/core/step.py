@@ -163,7 +163,7 @@ class Step:
         if self._line is None or self.call.ended:
             return
         if isinstance(error, GeneratorExit):
-            pipeline.abandon(self._line, self.call)
+            self._line.end(self.call)
             return
         if error is not None and self.call.error is None:  # else its cause was noted, which says more
             self.failed(error)
@@ -183,7 +183,7 @@ class Step:
     def abandon(self) -> None:
         """Ends the call of a generator that was dropped; safe in ``__del__``."""
         if self._line is not None:
-            pipeline.abandon(self._line, self.call)
+            self._line.end(self.call)
 
     def yielded(self, value: Any) -> None:
         """Notes a value of a generator."""

@@ -148,7 +148,7 @@ class ModelCall:
         if self._begun:
             self._line = None
             read_clocks(self.call, self._clocks)
-            pipeline.abandon(line, self.call)
+            line.end(self.call)
         else:
             self._withdraw()
 
