@@ -5,13 +5,16 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import Span, SpanProcessor
 
 import seatrace
 from model import ask, client, stream
-from seatrace.core import pipeline
+from seatrace.core import pipeline, signals
+from seatrace.emit.catalogue import patterns
 from seatrace.testing import capture
 
 _INTERRUPTED = """
@@ -112,6 +115,71 @@ def test_whatever_ends_a_call_in_a_collection_waits_for_its_end(drop: Callable[[
         seatrace.flush()
         assert len(captured.calls) == 1
         assert captured.calls[0].error_type is None
+
+
+@pytest.mark.parametrize("emit", ["measure", "event", "annotate", "begin"])
+def test_nothing_reaches_the_sdk_within_a_collection(emit: str) -> None:
+    """A dropped coroutine's `finally` gives a pool's place back, a dropped generator's begins a step: the SDK may be
+    in the middle of the same metric or span."""
+    inside: list[str] = []
+    collecting = False
+
+    class Told(SpanProcessor):
+        def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+            inside.append(span.name) if collecting else None
+
+    def leave() -> Iterator[None]:
+        try:
+            yield
+        finally:
+            assert collecting
+            if emit == "measure":
+                signals.measure(patterns.STREAM_STALLS, 2, {})
+            elif emit == "event":
+                signals.event("left", {"depth": 3})
+            elif emit == "annotate":
+                signals.annotate({"depth": 3})
+            else:
+                with seatrace.tool("left"):
+                    pass
+
+    class Held:
+        def __init__(self) -> None:
+            self.me = self
+            self.left = leave()
+            next(self.left)
+
+    with capture() as captured:
+        captured.tracer_provider.add_span_processor(Told())
+        tracer = captured.tracer_provider.get_tracer("app")
+        with tracer.start_as_current_span("mine") as mine:
+            parent = mine.get_span_context().span_id
+            gc.collect()
+            gc.disable()
+            try:
+                Held()
+                collecting = True
+                gc.collect()
+                collecting = False
+            finally:
+                gc.enable()
+            assert inside == []
+            assert not captured.calls
+            assert "depth" not in mine.attributes
+            assert "seatrace.stream.stalls" not in captured.metric_names
+            assert not captured._logs.get_finished_logs()
+            seatrace.flush()
+            if emit == "measure":
+                assert captured.total("seatrace.stream.stalls") == 2
+            elif emit == "event":
+                [event] = captured.events
+                assert (event.event_name, event.span_id) == ("left", parent)
+            elif emit == "annotate":
+                assert mine.attributes["depth"] == 3
+            else:
+                [span] = captured.spans
+                assert (span.name, span.parent.span_id) == ("execute_tool left", parent)
+                assert span.start_time == captured.calls[0].started
 
 
 def test_a_call_that_fails_in_a_collection_keeps_its_error() -> None:

@@ -7,6 +7,8 @@ import os
 import queue
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import copy_context
+from functools import partial
 from threading import local
 from time import perf_counter_ns, time_ns
 from typing import Any, Protocol, TypeVar
@@ -27,8 +29,9 @@ class Emitter(Protocol):
     def place(self, call: Call) -> None:
         """Takes from the current context whose call it is, as far as the scope does not say."""
 
-    def begin(self, call: Call) -> None:
-        """Starts the telemetry of ``call``: fills ``call.span``."""
+    def begin(self, call: Call, *, later: bool = False) -> None:
+        """Starts the telemetry of ``call``: fills ``call.span``. ``later``: nothing of the SDK's may be called now, so
+        that the span itself is started by :meth:`end`."""
 
     def end(self, call: Call) -> None:
         """Finishes it: span, metrics and events."""
@@ -110,7 +113,7 @@ class Pipeline:
                 _pass_gates(call)
         call.request = None
         call.started, call.started_clock = at or (time_ns(), perf_counter_ns())
-        self.emitter.begin(call)
+        self.emitter.begin(call, later=_collecting())
         if call.run is not None:
             call.run.timeline = Timeline(call.started_clock)
         elif at is None and call.scope.run is not None:
@@ -140,10 +143,7 @@ class Pipeline:
             return
         if not call.ended_clock:
             call.ended_clock = perf_counter_ns()
-        if _collecting():
-            _put_aside.put((self, call, call.error))
-            return
-        if not call.close():
+        if put_aside(self._end_with, call, call.error) or not call.close():
             return
         try:
             self._price(call)
@@ -158,11 +158,16 @@ class Pipeline:
         if call.on_end is not None:
             withdraw(call)
 
+    def _end_with(self, call: Call, error: BaseException | None) -> None:
+        call.error = error
+        self.end(call)
+        call.error = None
+
     def retried(self, call: Call, reason: str, seconds: float) -> None:
         """The client is about to make another attempt within ``call``, after ``seconds``; ``reason`` is the HTTP status
         or the exception of the one before."""
         call.retries += 1
-        self.emitter.retried(call, reason, seconds)
+        tell("follow an attempt", self.emitter.retried, call, reason, seconds)
         if call.scope.run is not None:
             clock = perf_counter_ns()
             call.scope.run.pauses(clock, clock + int(seconds * 1e9))
@@ -263,15 +268,15 @@ def withdraw(call: Call) -> None:
             guard.fault("pass a gate", error)
 
 
-# --- calls that end in a garbage collection -----------------------------------------------------------------------
+# --- within a garbage collection ----------------------------------------------------------------------------------
 #
-# A collection may start at any allocation, also inside the SDK while it holds a lock that emitting needs. Whatever ends
-# a call in there (our own destructors, a library that closes its response as its generator is collected, a program's
-# `__del__` that uses a tool) would wait for that lock for ever. The call is therefore put aside (SimpleQueue.put is
-# safe in destructors) and emitted at the next begin or flush. A stream that simply goes out of scope ends at once: no
-# collection is running then.
+# A collection may start at any allocation, also inside the SDK while it holds a lock that emitting needs. Whatever is
+# to be emitted in there (by our own destructors, by a library that closes its response as its generator is collected,
+# by a program's `__del__` or the `finally` of a dropped coroutine) would wait for that lock for ever. It is therefore
+# put aside (SimpleQueue.put is safe in destructors) and done at the next begin or flush. A stream that simply goes out
+# of scope ends at once: no collection is running then.
 
-_put_aside: queue.SimpleQueue[tuple[Pipeline, Call, BaseException | None]] = queue.SimpleQueue()
+_aside: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
 
 # Which phase the collector is in, the last key; what it said when it began; and the same in the thread that it runs in.
 # The callbacks are C functions on purpose: a signal that arrives during a collection is handled at the first bytecode,
@@ -295,28 +300,46 @@ def _collecting() -> bool:
     return getattr(_told_here, "start", None) is _told.get("start")
 
 
+def put_aside(work: Callable[..., object], *arguments: Any) -> bool:
+    """Whether a collection runs in this thread: then ``work`` is done after it, in the context that is current now."""
+    if not _collecting():
+        return False
+    _aside.put(partial(copy_context().run, work, *arguments))
+    return True
+
+
+def tell(stage: str, work: Callable[..., object], *arguments: Any) -> None:
+    """``work(*arguments)``, now or after the collection that runs in this thread. A fault of ours is counted and kept
+    from the program."""
+    try:
+        if not put_aside(tell, stage, work, *arguments):
+            work(*arguments)
+    except Exception as error:
+        guard.fault(stage, error)
+
+
 def watch_collector(on: bool) -> None:
-    """Follows the garbage collector's phases, so that calls that end within a collection are put aside."""
-    for notice in _NOTICES:
-        if notice in gc.callbacks:
-            gc.callbacks.remove(notice)
-    _phases.move_to_end("stop")
+    """Follows the garbage collector's phases, so that what is to be emitted within a collection is put aside. Goes on
+    while streams are open, whose calls are still to end."""
     if on:
-        gc.callbacks.extend(_NOTICES)
+        gc.callbacks.extend(each for each in _NOTICES if each not in gc.callbacks)
+    elif not still_open:
+        for notice in _NOTICES:
+            if notice in gc.callbacks:
+                gc.callbacks.remove(notice)
+        _phases.move_to_end("stop")
 
 
 def drain() -> None:
-    """Emits the calls that ended in a garbage collection; not while one runs, which is as unsafe as within it."""
-    if _collecting():
+    """Does what was put aside; not while a collection runs, which is as unsafe as before."""
+    if _aside.empty() or _collecting():
         return
-    while not _put_aside.empty():
+    for _ in range(_aside.qsize()):
         try:
-            pipeline, call, error = _put_aside.get_nowait()
+            work = _aside.get_nowait()
         except queue.Empty:
             return
-        call.error = error
-        pipeline.end(call)
-        call.error = None
+        work()
 
 
 # --- streams that are open ---------------------------------------------------------------------------------------
@@ -335,16 +358,16 @@ still_open: set[Open] = set()
 
 
 def finish() -> None:
-    """For the end of the process: ends the calls whose streams are open, and emits those that were dropped."""
+    """For the end of the process: ends the calls whose streams are open, and does what was put aside."""
     drain()
     for each in list(still_open):
         each.abandoned()
 
 
 def _disown() -> None:
-    """After a fork, in the child: the streams that are open, and the calls that were dropped, are the parent's."""
-    global _put_aside
-    _put_aside = queue.SimpleQueue()
+    """After a fork, in the child: the streams that are open, and what was put aside, are the parent's."""
+    global _aside
+    _aside = queue.SimpleQueue()
     for each in still_open:
         each.call.close()
     still_open.clear()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from time import perf_counter_ns, time_ns
 from typing import Any, Protocol
 from weakref import WeakSet
 
 from . import context, guard, pipeline
-from .pipeline import Pipeline
+from .pipeline import Pipeline, tell
 from .record import Call, Kind
 
 Attributes = Mapping[str, str | int | float | bool]
@@ -77,35 +78,23 @@ def waiting() -> Iterator[None]:
 def measure(metric: Any, value: float, attributes: Attributes) -> None:
     """Adds to a counter, or records into a histogram. Values of label attributes are capped (500 a name)."""
     line = pipeline.current
-    if line is None:
-        return
-    try:
-        line.emitter.measure(metric, value, attributes)
-    except Exception as error:
-        guard.fault("measure", error)
+    if line is not None:
+        tell("measure", line.emitter.measure, metric, value, attributes)
 
 
 def event(name: str, attributes: Attributes, *, warning: bool = False, of: Call | None = None) -> None:
     """Emits an OpenTelemetry event in the context of the current span, or of the call ``of`` that has not ended;
     severity INFO, or WARN."""
     line = pipeline.current
-    if line is None:
-        return
-    try:
-        line.emitter.event(name, attributes, warning=warning, of=of)
-    except Exception as error:
-        guard.fault("emit an event", error)
+    if line is not None:
+        tell("emit an event", partial(line.emitter.event, name, attributes, warning=warning, of=of))
 
 
 def annotate(attributes: Attributes) -> None:
     """Sets attributes on the current span, where one is recording."""
     line = pipeline.current
-    if line is None:
-        return
-    try:
-        line.emitter.annotate(attributes)
-    except Exception as error:
-        guard.fault("annotate a span", error)
+    if line is not None:
+        tell("annotate a span", line.emitter.annotate, attributes)
 
 
 def here() -> Any:

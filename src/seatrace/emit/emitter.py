@@ -100,8 +100,8 @@ class Emitter:
         if current:
             _from_baggage(call, current)
 
-    def begin(self, call: Call) -> None:
-        """Starts the span, with what a sampler may ask for."""
+    def begin(self, call: Call, *, later: bool = False) -> None:
+        """Starts the span, with what a sampler may ask for; ``later``: only at its end."""
         current = _context_of(call)
         start = start_attributes(call)
         if self.stands_aside(call):
@@ -111,17 +111,22 @@ class Emitter:
         if theirs is not None:
             call.span = _Live(theirs, set_span_in_context(theirs, current), start, emitted=False)
             return
-        span = self._tracer.start_span(
+        call.span = _Live(None, current, start, emitted=True)
+        if not later:
+            self._start(call, call.span)
+
+    def _start(self, call: Call, live: _Live) -> None:
+        live.span = self._tracer.start_span(
             _span_name(call),
-            current,
+            live.context,
             _KINDS.get(call.kind, SpanKind.CLIENT),
-            start,
+            live.start,
             None if call.links is None else [Link(each) for each in call.links if each is not None],
             start_time=call.started,
             record_exception=False,
             set_status_on_exception=False,
         )
-        call.span = _Live(span, set_span_in_context(span, current), start, emitted=True)
+        live.context = set_span_in_context(live.span, live.context)
 
     def stands_aside(self, call: Call) -> bool:
         """An official instrumentation around this call has its own span: that one is enriched, no second one made."""
@@ -153,6 +158,8 @@ class Emitter:
     def end(self, call: Call) -> None:
         """Content first (hook, redaction, limits), then metrics, events and the span's end, whatever fails before."""
         live: _Live = call.span
+        if live.span is None:
+            self._start(call, live)
         ended = call.started + call.ended_clock - call.started_clock
         try:
             self._emit(call, live, ended)

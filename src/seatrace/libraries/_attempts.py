@@ -80,10 +80,7 @@ def _answered(original: Callable[..., Any]) -> Callable[..., Any]:
     def process_response(self: Any, *args: Any, **kwargs: Any) -> Any:
         call, line, response = context.observing(), pipeline.current, kwargs.get("response")
         if call is not None and line is not None and response is not None:
-            try:
-                line.emitter.limits(call, partial(read_limits, response.headers))
-            except Exception as error:
-                guard.fault(_STAGE, error)
+            pipeline.tell(_STAGE, line.emitter.limits, call, partial(read_limits, response.headers))
         return original(self, *args, **kwargs)
 
     return process_response
@@ -93,7 +90,7 @@ def _limited(line: pipeline.Pipeline, call: Call, headers: Any) -> None:
     """An error's headers often say nothing, which is no reason to forget what was said before."""
     found = read_limits(headers)
     if found:
-        line.emitter.limits(call, lambda: found)
+        pipeline.tell(_STAGE, line.emitter.limits, call, lambda: found)
 
 
 def _reason(call: Call, *, answered: bool) -> str:

@@ -110,7 +110,7 @@ def _session_over(session: Any, role: Callable[[], Kind], begun: int, error: str
     try:
         call = Call(role(), "", "mcp", exchange=Exchange("", peer=peer_of(session)), error_type=error)
         _describe(call)
-        line.emitter.session(call, (perf_counter_ns() - begun) / 1e9)
+        pipeline.tell("measure", line.emitter.session, call, (perf_counter_ns() - begun) / 1e9)
     except Exception as fault:
         guard.fault("measure", fault)
 
