@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import re
 import sys
+from weakref import WeakSet
 
 import pytest
+
+from seatrace.core import signals
+from seatrace.emit import rate_limits
 
 _ALLOWED = {
     r"no recorded traffic": True,  # third-party data that lies beside the repository, not in it
@@ -16,6 +20,12 @@ _ALLOWED = {
 }
 
 _unexpected: dict[str, str] = {}
+
+
+@pytest.fixture
+def no_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool or a queue that another test left alive would be measured, too."""
+    monkeypatch.setattr(signals, "sources", WeakSet([rate_limits.seen]))
 
 
 def _note(report: pytest.TestReport | pytest.CollectReport) -> None:

@@ -25,6 +25,8 @@ STREAM: dict[str, Any] = {**REQUEST, "stream": True, "stream_options": {"include
 TIMES = {"gen_ai.response.time_to_first_chunk"}
 LogExporter: Any = getattr(log_export, "InMemoryLogRecordExporter", None) or log_export.InMemoryLogExporter
 
+pytestmark = pytest.mark.usefixtures("no_sources")
+
 
 def plain() -> None:
     _wire.client().chat.completions.create(**REQUEST)

@@ -39,6 +39,7 @@ _CALLS: dict[str, Any] = {
 }
 
 
+@pytest.mark.usefixtures("no_sources")
 def test_of_nothing_nothing_is_said(server: Any) -> None:
     with capture():
         found = json.loads(ask(server, "/metrics.json").body)
