@@ -118,6 +118,23 @@ def test_uninstrument_restores_the_very_same_objects() -> None:
     seatrace.uninstrument()
 
 
+def test_a_later_instrument_reads_no_file() -> None:
+    """Beside a thread that computes each read waits milliseconds for the interpreter: with a few frameworks imported,
+    `instrument()` took seconds."""
+    import agents  # noqa: F401
+
+    read: list[str] = []
+    listening = True
+    sys.addaudithook(lambda event, args: read.append(args[0]) if listening and event == "open" else None)
+    seatrace.instrument(exporter="none")
+    seatrace.uninstrument()
+    read.clear()
+    seatrace.instrument(exporter="none")
+    seatrace.uninstrument()
+    listening = False
+    assert read == []
+
+
 def test_someone_who_patched_on_top_keeps_his_patch(monkeypatch: pytest.MonkeyPatch) -> None:
     import openai
 

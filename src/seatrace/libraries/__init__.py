@@ -138,8 +138,15 @@ def installed(name: str) -> bool:
     return spec is not None
 
 
+_versions: dict[str, str] = {}
+"""Those found so far. Looking for one takes a millisecond of reading files; beside a thread that computes, each read
+waits for the interpreter, and `instrument()` took seconds."""
+
+
 def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    if distribution not in _versions:
+        try:
+            _versions[distribution] = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+    return _versions[distribution]
