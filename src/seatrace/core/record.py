@@ -17,6 +17,7 @@ Kind = Literal[
     "operation",
     "agent",
     "workflow",
+    "plan",
     "tool",
     "retrieval",
     "cached",

@@ -47,7 +47,7 @@ def start_attributes(call: Call) -> dict[str, Any]:
             attributes[names.TOOL_TYPE] = call.tool_type
     elif kind == "retrieval" and call.name is not None:
         attributes[names.DATA_SOURCE_ID] = call.name
-    agent = call.name if kind in ("agent", "workflow") else call.agent
+    agent = call.name if kind in ("agent", "workflow", "plan") else call.agent
     if agent is not None:
         attributes[names.AGENT_NAME] = agent
     return attributes

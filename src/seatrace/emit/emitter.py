@@ -26,7 +26,7 @@ from .foreign import span_of
 from .metrics import Metrics
 
 _KINDS = {
-    **dict.fromkeys(("agent", "workflow", "tool", "cached", "batch", "internal"), SpanKind.INTERNAL),
+    **dict.fromkeys(("agent", "workflow", "plan", "tool", "cached", "batch", "internal"), SpanKind.INTERNAL),
     "send": SpanKind.PRODUCER,
     "process": SpanKind.CONSUMER,
     "mcp_server": SpanKind.SERVER,

@@ -1,4 +1,4 @@
-"""A framework's own methods as steps: agents' runs, workflows, tools, retrievals.
+"""A framework's own methods as steps: agents' runs, workflows, plans, tools, retrievals.
 
 Each is tapped at one method through which every use of it goes. The method is replaced by a plain function on its class
 (:mod:`seatrace.core.patch`); what it returns, raises or yields stays as it is.
@@ -20,13 +20,14 @@ Begin = Callable[..., "Call | None"]
 _OPERATIONS: dict[Kind, str] = {
     "agent": "invoke_agent",
     "workflow": "invoke_workflow",
+    "plan": "plan",
     "tool": "execute_tool",
     "retrieval": "retrieval",
 }
 
 
 def step(kind: Kind, library: str, name: Any, **details: Any) -> Call:
-    """A call of a framework: agent, workflow, tool or retrieval. Only a ``name`` that is a string is one."""
+    """A call of a framework: agent, workflow, plan, tool or retrieval. Only a ``name`` that is a string is one."""
     if kind == "tool":
         details.setdefault("tool_type", "function")
     return Call(kind, _OPERATIONS[kind], library, name=name if isinstance(name, str) and name else None, **details)
@@ -66,6 +67,7 @@ def stepped(
     content: Callable[..., Content] = no_content,
     read: Result | None = None,
     of: type[Step] = Step,
+    own: bool = False,
     outcome: Callable[..., None] | None = None,
 ) -> Any:
     """Makes a replacement for a method, static method, class method or function, which runs as the step that ``begin``
@@ -80,6 +82,7 @@ def stepped(
             captured or loops are looked for.
         read: Reads what the method returned, of a generator the list of its values, into the call; asked only where
             content is captured. It sets ``call.content.output_messages``, ``tool_result`` or ``documents``.
+        own: A step of its own within another method of the same object, too: an agent's plan within its run.
     """
 
     def make(original: Any) -> Any:
@@ -90,7 +93,7 @@ def stepped(
             if pipeline.current is None:
                 return None
             mark = (id(args[0]) if args else 0, id(original))
-            around = innermost_mark()
+            around = None if own else innermost_mark()
             if around is not None and around[0] == mark[0] and around[1] != mark[1]:
                 return None
 

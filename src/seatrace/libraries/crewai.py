@@ -1,4 +1,4 @@
-"""crewai: crews, flows, agents, tools, knowledge, and models whose client is not observed."""
+"""crewai: crews, flows, agents, plans, tools, knowledge, and models whose client is not observed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ _EXECUTORS = (
 
 
 def patch(module: Any, patches: Patches) -> None:
-    """Taps the loaded package."""
+    """Taps the loaded package, or the module of agents that plan, which it loads when it needs that."""
+    if module.__name__ != _LIBRARY:
+        patches.replace(module.AgentReasoning, "handle_agent_reasoning", _plan)
+        return
     agent = stepped(_agent, content=_task, read=_said)
     workflow = stepped(_workflow, content=_inputs, read=_said)
     for name in ("kickoff", "akickoff"):  # kickoff_async is kickoff in a thread
@@ -39,6 +42,7 @@ def patch(module: Any, patches: Patches) -> None:
     patches.replace(_loaded("flow.runtime").Flow, "kickoff_async", workflow)  # kickoff is that in a loop of its own
     for name in ("execute_task", "aexecute_task", "kickoff", "kickoff_async"):
         patches.replace(module.Agent, name, agent)
+    patches.replace(_loaded("utilities.planning_handler").CrewPlanner, "_handle_crew_planning", _plan)
     tools = _loaded("tools.base_tool").BaseTool
     replace_below([(tools, ("run", "arun"), _tool)], tools, patches)
     structured = _loaded("tools.structured_tool").CrewStructuredTool
@@ -77,6 +81,23 @@ def _workflow(workflow: Any, *args: Any, **kwargs: Any) -> Call | None:
     if workflow.stream or home.startswith(("crewai.agents.", "crewai.experimental.", "crewai.memory.")):
         return None
     return step("workflow", _LIBRARY, workflow.name or type(workflow).__name__)
+
+
+def _planning(planner: Any, *args: Any, **kwargs: Any) -> Call:
+    """An agent's plan for its task, or a planner's for the tasks of a whole crew."""
+    agent = getattr(planner, "agent", None)
+    return step("plan", _LIBRARY, None if agent is None else (agent._original_role or agent.role).strip())
+
+
+def _planned(call: Call, value: Any) -> None:
+    plan = getattr(value, "plan", None)
+    tasks = getattr(value, "list_of_plans_per_task", None)
+    words = "\n\n".join(each.plan for each in tasks) if tasks else getattr(plan, "plan", None)
+    if call.content is not None and isinstance(words, str):
+        call.content.output_messages = [_message({"role": "assistant", "content": words})]
+
+
+_plan = stepped(_planning, read=_planned)
 
 
 def _inputs(workflow: Any, inputs: Any = None, *args: Any, **kwargs: Any) -> Content:

@@ -1,5 +1,5 @@
-"""smolagents: agents and those they manage, tools (called by a model or by its code), and the models that no observed
-client calls."""
+"""smolagents: agents, their plans and those they manage, tools (called by a model or by its code), and the models that
+no observed client calls."""
 
 from __future__ import annotations
 
@@ -47,6 +47,18 @@ def _agents(module: Any, patches: Patches) -> None:
         return step("agent", "smolagents", agent.name, description=agent.description or None)
 
     patches.replace(module.MultiStepAgent, "run", stepped(begin, content=_task, read=_answer))
+    plan = stepped(_begin_plan, content=_task, read=_plan, own=True)
+    patches.replace(module.MultiStepAgent, "_generate_planning_step", plan)
+
+
+def _begin_plan(agent: Any, *args: Any, **kwargs: Any) -> Call:
+    return step("plan", "smolagents", agent.name)
+
+
+def _plan(call: Call, value: Any) -> None:
+    last = value[-1] if isinstance(value, list) and value else value
+    if call.content is not None and isinstance(made := getattr(last, "plan", None), str):
+        call.content.output_messages = [_message("assistant", made)]
 
 
 def _task(agent: Any, task: Any, *args: Any, **kwargs: Any) -> Content:

@@ -394,6 +394,64 @@ async def test_model_without_a_client(captured: Captured) -> None:
     assert counts == [(5, 4, "sea")] * 4
 
 
+# --- plans ------------------------------------------------------------------------------------------------------------
+
+
+class Planner(Sailor):
+    """Plans for a crew, and for an agent, each in the form that is asked for."""
+
+    def supports_function_calling(self) -> bool:
+        return False
+
+    def call(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
+        said = str(messages)
+        if "READY" in said:
+            return "1. Look at the chart.\n\nREADY: I am ready to execute the task."
+        if "Task Execution Planner" not in said:
+            return super().call(messages)
+        plan = {"task_number": 1, "task": "sail", "plan": "Look at the chart."}
+        return json.dumps({"list_of_plans_per_task": [plan]})
+
+
+def _family(captured: Captured) -> list[tuple[str, str | None]]:
+    names = {span.context.span_id: span.name for span in captured.spans}
+    return [(span.name, names[span.parent.span_id] if span.parent else None) for span in captured.spans]
+
+
+def test_plan_of_a_crew() -> None:
+    sailor, planner = Sailor(model="sailor-1"), Planner(model="planner-1")
+    one = Agent(role="captain", goal="Command the ship.", backstory="At sea.", llm=sailor)
+    crew = Crew(name="voyage", agents=[one], tasks=[_task(one, "Sail.")], planning=True, planning_llm=planner)
+    with capture(capture_content=True) as captured:
+        assert str(crew.kickoff()) == ANSWER
+    (plan,) = [span for span in captured.spans if span.name == "plan"]
+    assert plan.kind.name == "INTERNAL"
+    assert "Look at the chart." in plan.attributes["gen_ai.output.messages"]
+    assert _family(captured) == snapshot(
+        [
+            ("chat planner-1", "invoke_agent Task Execution Planner"),
+            ("invoke_agent Task Execution Planner", "plan"),
+            ("plan", "invoke_workflow voyage"),
+            ("chat sailor-1", "invoke_agent captain"),
+            ("invoke_agent captain", "invoke_workflow voyage"),
+            ("invoke_workflow voyage", None),
+        ]
+    )
+
+
+def test_plan_of_an_agent() -> None:
+    one = Agent(role="captain", goal="Command the ship.", backstory=CAPTAIN, llm=Planner(model="planner-1"))
+    with capture(capture_content=True) as captured:
+        from crewai.utilities.reasoning_handler import AgentReasoning  # as crewai does, when an agent begins to plan
+
+        output = AgentReasoning(task=_task(one, "Sail."), agent=one).handle_agent_reasoning()
+    assert "Look at the chart." in output.plan.plan
+    plan = captured.spans[-1]
+    assert (plan.name, plan.kind.name) == ("plan captain", "INTERNAL")
+    assert "Look at the chart." in plan.attributes["gen_ai.output.messages"]
+    assert set(_family(captured)) == {("chat planner-1", "plan captain"), ("plan captain", None)}
+
+
 def test_uninstrument_restores() -> None:
     from crewai.flow.runtime import Flow as Runtime
     from crewai.tools.base_tool import Tool

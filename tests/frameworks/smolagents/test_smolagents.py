@@ -201,6 +201,46 @@ invoke_agent seatrace.run.model_calls=1 seatrace.run.steps=1 seatrace.run.tool_c
 """)
 
 
+# --- plans ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream_outputs", [False, True])
+def test_plan(stream_outputs: bool) -> None:
+    with capture(capture_content=True) as got:
+        agent = CodeAgent(
+            [],
+            Parrot(model_id="parrot-1"),
+            name="captain",
+            planning_interval=3,
+            stream_outputs=stream_outputs,
+            verbosity_level=LogLevel.OFF,
+        )
+        assert agent.run(QUESTION) == "aye"
+    names = {span.context.span_id: span.name for span in got.spans}
+    family = [(span.name, names.get(span.parent.span_id) if span.parent else None) for span in got.spans]
+    assert family == snapshot(
+        [
+            ("chat parrot-1", "plan captain"),
+            ("plan captain", "invoke_agent captain"),
+            ("chat parrot-1", "invoke_agent captain"),
+            ("execute_tool final_answer", "invoke_agent captain"),
+            ("invoke_agent captain", None),
+        ]
+    )
+    (plan,) = [span for span in got.spans if span.name.startswith("plan")]
+    assert plan.kind.name == "INTERNAL"
+    assert (plan.attributes["gen_ai.operation.name"], plan.attributes["gen_ai.agent.name"]) == ("plan", "captain")
+    assert QUESTION in plan.attributes["gen_ai.input.messages"]
+    assert "Thought: aye." in plan.attributes["gen_ai.output.messages"]
+
+
+def test_plan_that_fails(captured: Captured) -> None:
+    with pytest.raises(Exception, match="mute"):
+        CodeAgent([], Mute(model_id="mute-1"), planning_interval=3, verbosity_level=LogLevel.OFF).run(QUESTION)
+    (plan,) = [span for span in captured.spans if span.name == "plan"]
+    assert plan.attributes["error.type"] == "ZeroDivisionError"
+
+
 # --- failures ---------------------------------------------------------------------------------------------------------
 
 
