@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from weakref import WeakSet
 
 from . import context, guard, pipeline
-from .pipeline import Pipeline, tell
+from .pipeline import Pipeline, kept, tell
 from .record import Call, Kind
 
 Attributes = Mapping[str, str | int | float | bool]
@@ -100,37 +100,19 @@ def annotate(attributes: Attributes) -> None:
 def here() -> Any:
     """The current span, for ``links`` of a call elsewhere; ``None`` where there is none."""
     line = pipeline.current
-    if line is None:
-        return None
-    try:
-        return line.emitter.here()
-    except Exception as error:
-        guard.fault("link a span", error)
-        return None
+    return None if line is None else kept("link a span", line.emitter.here)
 
 
 def carrier() -> dict[str, str]:
     """The current trace context (and baggage) as headers, for a job that runs elsewhere; empty where there is none."""
     line = pipeline.current
-    if line is None:
-        return {}
-    try:
-        return line.emitter.inject()
-    except Exception as error:
-        guard.fault("carry a context", error)
-        return {}
+    return {} if line is None else kept("carry a context", line.emitter.inject) or {}
 
 
 def arrived(carried: Mapping[str, str]) -> Any:
     """The span that :func:`carrier` was called in, for ``links``; ``None`` where there was none."""
     line = pipeline.current
-    if line is None:
-        return None
-    try:
-        return line.emitter.extract(carried)
-    except Exception as error:
-        guard.fault("carry a context", error)
-        return None
+    return None if line is None else kept("carry a context", lambda: line.emitter.extract(carried))
 
 
 def record(

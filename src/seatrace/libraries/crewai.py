@@ -65,9 +65,14 @@ def _loaded(name: str) -> Any:
 
 
 def _agent(agent: Any, *args: Any, **kwargs: Any) -> Call:
-    role = agent._original_role or agent.role  # before inputs were put into it: few values, and nobody's secret
     goal = agent._original_goal or agent.goal
-    return step("agent", _LIBRARY, role.strip(), description=goal or None)
+    return step("agent", _LIBRARY, _role(agent), description=goal or None)
+
+
+def _role(agent: Any) -> str:
+    """Before inputs were put into it: few values, and nobody's secret."""
+    role: str = agent._original_role or agent.role
+    return role.strip()
 
 
 def _task(agent: Any, task: Any = None, *args: Any, **kwargs: Any) -> Content:
@@ -86,15 +91,12 @@ def _workflow(workflow: Any, *args: Any, **kwargs: Any) -> Call | None:
 def _planning(planner: Any, *args: Any, **kwargs: Any) -> Call:
     """An agent's plan for its task, or a planner's for the tasks of a whole crew."""
     agent = getattr(planner, "agent", None)
-    return step("plan", _LIBRARY, None if agent is None else (agent._original_role or agent.role).strip())
+    return step("plan", _LIBRARY, None if agent is None else _role(agent))
 
 
 def _planned(call: Call, value: Any) -> None:
-    plan = getattr(value, "plan", None)
     tasks = getattr(value, "list_of_plans_per_task", None)
-    words = "\n\n".join(each.plan for each in tasks) if tasks else getattr(plan, "plan", None)
-    if call.content is not None and isinstance(words, str):
-        call.content.output_messages = [_message({"role": "assistant", "content": words})]
+    _said(call, value.plan.plan if tasks is None else "\n\n".join(each.plan for each in tasks))
 
 
 _plan = stepped(_planning, read=_planned)

@@ -56,9 +56,7 @@ def _begin_plan(agent: Any, *args: Any, **kwargs: Any) -> Call:
 
 
 def _plan(call: Call, value: Any) -> None:
-    last = value[-1] if isinstance(value, list) and value else value
-    if call.content is not None and isinstance(made := getattr(last, "plan", None), str):
-        call.content.output_messages = [_message("assistant", made)]
+    _answer(call, getattr(_last(value), "plan", None))
 
 
 def _task(agent: Any, task: Any, *args: Any, **kwargs: Any) -> Content:
@@ -66,10 +64,15 @@ def _task(agent: Any, task: Any, *args: Any, **kwargs: Any) -> Content:
 
 
 def _answer(call: Call, value: Any) -> None:
-    last = value[-1] if isinstance(value, list) and value else value
+    last = _last(value)
     said = getattr(last, "output", last)
     if call.content is not None and said is not None:
         call.content.output_messages = [_message("assistant", said)]
+
+
+def _last(value: Any) -> Any:
+    """What a run returned, or of a generator the last value."""
+    return value[-1] if isinstance(value, list) and value else value
 
 
 def _message(role: str, said: Any) -> dict[str, Any]:
