@@ -34,25 +34,26 @@ pauses: set[type[BaseException]] = set()
 
 def innermost_mark() -> Mark | None:
     """The mark of the step that runs here, ``None`` where that has none."""
-    step = _innermost()
+    step = innermost()
     return None if step is None else step._mark
 
 
 def innermost_call() -> Call | None:
     """The call of the step that runs here. A task that was started inside a step may outlive it: it is in none then."""
-    step = _innermost()
+    step = innermost()
     return None if step is None or step.call.ended else step.call
 
 
 def handled(error: BaseException | str, kind: Kind) -> None:
     """The step that runs here, of this ``kind``, failed with ``error`` (or a word for it), though its function will
     return: the framework makes words for the model of it."""
-    step = _innermost()
+    step = innermost()
     if step is not None and step.call.kind == kind:
         step.failed(error)
 
 
-def _innermost() -> Step | None:
+def innermost() -> Step | None:
+    """The step that runs here."""
     step = _running.get()
     return None if step is None else step()
 

@@ -278,7 +278,7 @@ REGISTRY: tuple[Library, ...] = (
         "semantic-kernel",
         "semantic_kernel.functions.kernel_function",
         "1.36.0",
-        "agents, group chats, functions that a model calls, vector searches, models whose client is not observed",
+        "agents, orchestrations, functions that a model calls, vector searches, models whose client is not observed",
         "framework",
         (
             "semantic_kernel.agents.autogen.autogen_conversable_agent",
@@ -289,6 +289,9 @@ REGISTRY: tuple[Library, ...] = (
             "semantic_kernel.agents.group_chat.agent_group_chat",
             "semantic_kernel.agents.open_ai.openai_assistant_agent",
             "semantic_kernel.agents.open_ai.openai_responses_agent",
+            "semantic_kernel.agents.orchestration.agent_actor_base",
+            "semantic_kernel.agents.orchestration.orchestration_base",
+            "semantic_kernel.agents.runtime.core.base_agent",
             "semantic_kernel.connectors.ai.chat_completion_client_base",
             "semantic_kernel.data.vector",
             "semantic_kernel.utils.telemetry.agent_diagnostics.decorators",

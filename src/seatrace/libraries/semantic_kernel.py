@@ -1,4 +1,4 @@
-"""Semantic Kernel: agents of all its kinds, group chats, functions that a model calls, vector searches.
+"""Semantic Kernel: agents, group chats and orchestrations of all kinds, functions that a model calls, vector searches.
 
 Its own spans (``SEMANTICKERNEL_EXPERIMENTAL_GENAI_ENABLE_OTEL_DIAGNOSTICS``; those of functions are always on) rest
 where ours tell the same. Functions that the program calls itself are no tools, and keep Semantic Kernel's span.
@@ -20,6 +20,8 @@ from seatrace.core.shape import get
 from seatrace.core.step import innermost_mark
 from seatrace.shapes._openai_usage import read_usage
 
+from ._kernel_messages import asked, messages, said
+from ._kernel_orchestrations import actors, orchestrations, registration
 from ._models import model_call
 from ._stainless import _Echo
 from ._steps import step, stepped
@@ -38,36 +40,12 @@ def _agents(module: Any, patches: Patches) -> None:
         if isinstance(each, type) and each.__module__ == module.__name__ and hasattr(each, "get_response"):
             for method in ("get_response", "invoke", "invoke_stream"):
                 if method in vars(each):
-                    patches.replace(each, method, stepped(_agent, content=_asked, read=_said))
+                    patches.replace(each, method, stepped(_agent, content=asked, read=said))
 
 
 def _agent(self: Any, messages: Any = None, *args: Any, thread: Any = None, **kwargs: Any) -> Call:
     conversation = getattr(thread, "_id", None)  # ``id`` raises where the thread was deleted
     return step("agent", "semantic_kernel", self.name, description=self.description, conversation_id=conversation)
-
-
-def _asked(self: Any, messages: Any = None, *args: Any, **kwargs: Any) -> Content:
-    return Content(input_messages=_messages(messages if isinstance(messages, list) else [messages] if messages else []))
-
-
-def _said(call: Call, answer: Any) -> None:
-    if call.content is None:
-        return
-    items = [get(each, "message") for each in (answer if isinstance(answer, list) else [answer])]
-    if items and hasattr(items[0], "choice_index"):  # chunks of one message
-        words = "".join(each.content or "" for each in items)
-        call.content.output_messages = [{"role": "assistant", "parts": [{"type": "text", "content": words}]}]
-    else:
-        call.content.output_messages = _messages(items)
-
-
-def _messages(messages: Any) -> list[dict[str, Any]]:
-    made = []
-    for each in messages:
-        words = each if isinstance(each, str) else each.content
-        role = "user" if isinstance(each, str) else str(getattr(each.role, "value", each.role))
-        made.append({"role": role, "parts": [{"type": "text", "content": words}] if words else []})
-    return made
 
 
 def _group_chat(module: Any, patches: Patches) -> None:
@@ -174,18 +152,18 @@ def _model(self: Any, chat_history: Any = None, settings: Any = None, *args: Any
 
 
 def _history(self: Any, chat_history: Any, *args: Any, **kwargs: Any) -> Content:
-    return Content(input_messages=_messages(chat_history.messages))
+    return Content(input_messages=messages(chat_history.messages))
 
 
-def _answer(call: Call, messages: Any) -> None:
-    if isinstance(messages, list) and messages:
-        _chunk(call, messages)
+def _answer(call: Call, answer: Any) -> None:
+    if isinstance(answer, list) and answer:
+        _chunk(call, answer)
         if call.content is not None:
-            call.content.output_messages = _messages(messages)
+            call.content.output_messages = messages(answer)
 
 
-def _chunk(call: Call, messages: Any) -> None:
-    for each in messages:
+def _chunk(call: Call, chunks: Any) -> None:
+    for each in chunks:
         call.response_id = each.metadata.get("id") or call.response_id
         usage = each.metadata.get("usage")
         if usage is not None:
@@ -230,6 +208,9 @@ def _native_models(module: Any, patches: Patches) -> None:
 
 _PARTS = {
     "semantic_kernel.agents.group_chat.agent_group_chat": _group_chat,
+    "semantic_kernel.agents.orchestration.agent_actor_base": actors,
+    "semantic_kernel.agents.orchestration.orchestration_base": orchestrations,
+    "semantic_kernel.agents.runtime.core.base_agent": registration,
     "semantic_kernel.connectors.ai.chat_completion_client_base": _models,
     "semantic_kernel.data.vector": _searches,
     "semantic_kernel.functions.kernel_function": _functions,
