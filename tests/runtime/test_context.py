@@ -10,7 +10,7 @@ from typing import Any
 
 import openai
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seatrace import testing
@@ -33,6 +33,7 @@ def is_question(message: dict[str, Any]) -> bool:
 @forms
 @settings(max_examples=120, deadline=None)
 @given(exchanges=EXCHANGES, budget=st.integers(20, 20_000), shorten=st.sampled_from([None, 50, 2_000]))
+@example(exchanges=[Exchange(words=20, steps=())], budget=24, shorten=None)  # only the stub of the question fits
 def test_what_comes_out_is_valid_fits_and_keeps_what_matters(
     form: Any, exchanges: list[Exchange], budget: int, shorten: int | None
 ) -> None:

@@ -212,11 +212,21 @@ class _Fitting:
         )
 
     def _keep_shortened(self, head: int, others: Tally) -> bool:
+        """Some of its words at least: a question of which only the stub is left asks nothing."""
         room = self._budget - self._counter.estimate(others).high
+        stub_of = self._shortener(0)
         for part in (1.0, 0.85, 0.7, 0.5, 0.3, 0.1):
-            message = self._talk.form.rewrite_text(self._talk.plain[head], self._shortener(int(room * part)))
+            shorten = self._shortener(int(room * part))
+            words: list[bool] = []
+
+            def rewrite(text: str, shorten: Rewrite = shorten, words: list[bool] = words) -> str:
+                short = shorten(text)
+                words.append(bool(text) and (short == text or short != stub_of(text)))
+                return short
+
+            message = self._talk.form.rewrite_text(self._talk.plain[head], rewrite)
             size = self._counter.count(message)
-            if room > 0 and self._holds(others + size):
+            if room > 0 and any(words) and self._holds(others + size):
                 self.total += size
                 self._kept[head] = message
                 self._truncated.add(head)
@@ -307,6 +317,7 @@ def shortened(text: str, most: int, size: Callable[[str], int], stub: str) -> st
     if whole <= most:
         return text
     keep = int(len(text) * max(most, 0) / whole)
+    keep = keep if keep >= 8 else 0  # fewer characters say nothing
     for _ in range(12):
         omitted = stub.format(n=max(1, round(whole * (1 - keep / len(text)))))
         head = keep * 3 // 5
