@@ -300,9 +300,15 @@ def _as_function(schedule: Mapping[int, Fault] | Schedule | None) -> Schedule:
 
 
 def _listen(port: int) -> socket.socket:
+    # asyncio sets TCP_NODELAY only where the protocol is told, and without it each answer waits 40 ms for an ACK.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        return socket.create_server(("127.0.0.1", port))
+        listener.bind(("127.0.0.1", port))
+        listener.listen()
+        return listener
     except OSError as error:
+        listener.close()
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise
         state = "is taken by another program" if error.errno == errno.EADDRINUSE else "is not allowed for this user"
