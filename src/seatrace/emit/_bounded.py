@@ -1,6 +1,6 @@
 """Setting attributes without the SDK's cleaning of each.
 
-Spans and log records of opentelemetry-sdk look at every attribute one by one, twice a call: is it of a valid type, is
+Spans of opentelemetry-sdk look at every attribute one by one, twice a call: is it of a valid type, is
 it too long, is there room. What seatrace writes is valid as it is (users' own attributes may not be), so that one look
 at all of them together is enough. It relies on internals of the SDK, therefore everything is looked at before it is
 used: limits, odd values, another SDK or version get the public call.
@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
-from opentelemetry._logs import LogRecord
-
 _PLAIN = frozenset({str, int, float, bool, tuple})
 _TEXT = frozenset({str})
 
@@ -21,27 +19,13 @@ _TEXT = frozenset({str})
 def set_attributes(span: Any, attributes: Mapping[str, Any]) -> None:
     """``span.set_attributes(attributes)``, for a span that has not ended."""
     known = _traces()
-    if known is None or type(span) is not known.span or not _plain(attributes):
+    if known is None or type(span) is not known.span or not plain(attributes):
         span.set_attributes(attributes)
     else:
-        _fill(span._attributes, attributes, known.bounded)
+        fill(span._attributes, attributes, known.bounded)
 
 
-def emit(logger: Any, record: LogRecord) -> None:
-    """``logger.emit(record)``, for a record without exception."""
-    known = _logs()
-    attributes = record.attributes or {}
-    limits = getattr(logger, "_log_record_limits", None)
-    if known is None or limits is None or type(logger) is not known.logger or not _plain(attributes):
-        logger.emit(record)
-        return
-    record.attributes = None
-    bounded = known.log_record(record, logger.resource, logger.instrumentation_scope, limits)
-    _fill(bounded.log_record.attributes, attributes, known.bounded)
-    logger.emit(bounded)
-
-
-def _plain(attributes: Mapping[str, Any]) -> bool:
+def plain(attributes: Mapping[str, Any]) -> bool:
     """Whether the SDK would take them as they are, but for its limits."""
     kinds = set(map(type, attributes.values()))
     if not kinds <= _PLAIN or not _TEXT.issuperset(map(type, attributes)) or "" in attributes:
@@ -51,7 +35,7 @@ def _plain(attributes: Mapping[str, Any]) -> bool:
     )
 
 
-def _fill(bounded: Any, attributes: Mapping[str, Any], kind: Any) -> None:
+def fill(bounded: Any, attributes: Mapping[str, Any], kind: Any) -> None:
     """Puts plain ``attributes`` into ``bounded``: at one go, where no limit is near."""
     if (
         type(bounded) is kind
@@ -71,12 +55,6 @@ class _Traces(NamedTuple):
     bounded: Any
 
 
-class _Logs(NamedTuple):
-    logger: Any
-    log_record: Any
-    bounded: Any
-
-
 @cache
 def _traces() -> _Traces | None:
     try:
@@ -85,17 +63,6 @@ def _traces() -> _Traces | None:
         return None
     bounded = _bounded_attributes()
     return bounded and _Traces(_Span, bounded)
-
-
-@cache
-def _logs() -> _Logs | None:
-    # Apart from the spans': this import starts threads, which a process that ends cannot.
-    try:
-        from opentelemetry.sdk._logs import Logger, ReadWriteLogRecord
-    except ImportError:
-        return None
-    bounded = _bounded_attributes()
-    return bounded and _Logs(Logger, ReadWriteLogRecord, bounded)
 
 
 def _bounded_attributes() -> Any:

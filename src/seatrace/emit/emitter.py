@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from time import time_ns
 from typing import Any
 
@@ -18,12 +19,15 @@ from seatrace.core.record import Call, Content, RateLimit
 
 from . import rate_limits
 from . import semconv as names
-from ._bounded import emit, set_attributes
+from ._bounded import set_attributes
+from ._events import emit
+from ._late import Make, put_later
 from ._recorder import Moment
+from ._starter import Starter
 from .attributes import content_attributes, end_attributes, start_attributes
 from .catalogue import RATE_LIMIT_LIMIT, RATE_LIMIT_REMAINING, RETRIES, RETRY_WAIT, Metric
 from .foreign import span_of
-from .metrics import Metrics
+from .metrics import FINAL_KINDS, Metrics
 
 _KINDS = {
     **dict.fromkeys(("agent", "workflow", "plan", "tool", "cached", "batch", "internal"), SpanKind.INTERNAL),
@@ -77,7 +81,7 @@ class Emitter:
         clean_text: Callable[[str], str],
         hook: ContentHook | None,
     ) -> None:
-        self._tracer = tracer
+        self._starter = Starter(tracer)
         self._metrics = metrics
         self._logger = logger
         self._latest = latest
@@ -116,15 +120,13 @@ class Emitter:
             self._start(call, call.span)
 
     def _start(self, call: Call, live: _Live) -> None:
-        live.span = self._tracer.start_span(
+        live.span = self._starter.start(
             _span_name(call),
             live.context,
             _KINDS.get(call.kind, SpanKind.CLIENT),
             live.start,
             None if call.links is None else [Link(each) for each in call.links if each is not None],
-            start_time=call.started,
-            record_exception=False,
-            set_status_on_exception=False,
+            call.started,
         )
         live.context = set_span_in_context(live.span, live.context)
 
@@ -200,9 +202,10 @@ class Emitter:
     def event(self, name: str, attributes: Mapping[str, Any], *, warning: bool, of: Call | None = None) -> None:
         """Emits an event in the current context, or in that of a call."""
         if self._events:
-            severity = (13, "WARN") if warning else (9, "INFO")
+            severity = SeverityNumber.WARN if warning else SeverityNumber.INFO
             context = otel_context.get_current() if of is None or of.span is None else of.span.context
-            self._log(name, *severity, dict(attributes), context, time_ns())
+            said = dict(attributes)
+            self._log(name, severity, lambda: said, context, time_ns())
 
     def annotate(self, attributes: Mapping[str, Any]) -> None:
         """Sets attributes on the current span."""
@@ -231,18 +234,25 @@ class Emitter:
     def _emit(self, call: Call, live: _Live, ended: int) -> None:
         content = self._content(call)
         self._metrics.record(call, Moment(ended, live.context), beside=live.measured)
-        span = live.span
-        recording = span.is_recording()
+        recording = live.span.is_recording()
         describes = self._events and call.kind == "inference" and not live.measured
         if recording or describes or (call.error is not None and self._events):
-            attributes = end_attributes(call, latest=self._latest, legacy=self._legacy)
+            told = self._told(call)
             message = None if call.error is None else self._clean_text(_text_of(call.error))
             if recording:
-                self._finish_span(call, live, attributes, content, message)
+                self._finish_span(call, live, told, content, message)
             if describes:
-                self._details(call, live, attributes, content, ended)
+                self._details(live, told, content, ended)
             if message is not None and self._events and not live.measured:
-                self._exception(call, live, attributes, message, ended)
+                self._exception(call, live, told, message, ended)
+
+    def _told(self, call: Call) -> Make:
+        """The attributes of an ended call: put together later, where nothing changes in it any more."""
+        read = partial(end_attributes, call, latest=self._latest, legacy=self._legacy)
+        if call.kind in FINAL_KINDS and not call.attributes:
+            return read
+        attributes = read()
+        return lambda: attributes
 
     def _content(self, call: Call) -> Content | None:
         """What may be recorded: nothing where the hook or the cleaning fails, rather than too much."""
@@ -258,54 +268,51 @@ class Emitter:
             guard.fault("clean content", error)
         return call.content
 
-    def _finish_span(
-        self, call: Call, live: _Live, attributes: dict[str, Any], content: Content | None, message: str | None
-    ) -> None:
+    def _finish_span(self, call: Call, live: _Live, told: Make, content: Content | None, message: str | None) -> None:
         span = live.span
-        set_attributes(span, attributes if live.emitted else {**live.start, **attributes})
+        if not live.emitted:
+            set_attributes(span, {**live.start, **told()})
+        elif not put_later(getattr(span, "_attributes", None), told):
+            set_attributes(span, told())
         if self._content_on_spans and content is not None and not live.measured:
             span.set_attributes(content_attributes(content, structured=False))
         if call.error_type is not None and not live.measured:
             span.set_status(Status(StatusCode.ERROR, message))
 
-    def _details(
-        self, call: Call, live: _Live, attributes: dict[str, Any], content: Content | None, ended: int
-    ) -> None:
-        details = {**live.start, **attributes}
-        if self._content_on_events and content is not None:
-            details.update(content_attributes(content, structured=True))
-        self._log(names.EVENT_DETAILS, 5, "DEBUG", details, live.context, ended)
+    def _details(self, live: _Live, told: Make, content: Content | None, ended: int) -> None:
+        start, shown = live.start, content if self._content_on_events else None
 
-    def _exception(self, call: Call, live: _Live, attributes: dict[str, Any], message: str, ended: int) -> None:
+        def details() -> dict[str, Any]:
+            said = {} if shown is None else content_attributes(shown, structured=True)
+            return {**start, **told(), **said}
+
+        self._log(names.EVENT_DETAILS, SeverityNumber.DEBUG, details, live.context, ended)
+
+    def _exception(self, call: Call, live: _Live, told: Make, message: str, ended: int) -> None:
         error = call.error
         if error is None or isinstance(error, GeneratorExit):
             return
         stack = "".join(traceback.format_exception(type(error), error, error.__traceback__, limit=-20))
         details = {
             **live.start,
-            **attributes,
+            **told(),
             names.EXCEPTION_TYPE: _qualified(type(error)),
             names.EXCEPTION_MESSAGE: message,
             names.EXCEPTION_STACKTRACE: self._clean_text(stack),
         }
         event = names.EVENT_TOOL_EXCEPTION if call.operation == "execute_tool" else names.EVENT_EXCEPTION
-        self._log(event, 13, "WARN", details, live.context, ended)
+        self._log(event, SeverityNumber.WARN, lambda: details, live.context, ended)
 
-    def _log(
-        self, event: str, severity: int, text: str, attributes: dict[str, Any], context: Any, timestamp: int
-    ) -> None:
-        emit(
-            self._logger,
-            LogRecord(
-                timestamp=timestamp,
-                observed_timestamp=timestamp,
-                context=context,
-                severity_number=SeverityNumber(severity),
-                severity_text=text,
-                event_name=event,
-                attributes=attributes,
-            ),
+    def _log(self, event: str, severity: SeverityNumber, attributes: Make, context: Any, timestamp: int) -> None:
+        record = LogRecord(
+            timestamp=timestamp,
+            observed_timestamp=timestamp,
+            context=context,
+            severity_number=severity,
+            severity_text=severity.name,
+            event_name=event,
         )
+        emit(self._logger, record, attributes)
 
 
 def _context_of(call: Call) -> Any:
