@@ -76,7 +76,7 @@ def _hook(library: Library, target: str, patched: Callable[[], None]) -> Callabl
             return
         lost = len(patches.lost)
         try:
-            importlib.import_module(f"{__name__}.{library.name.replace('.', '_')}").patch(module, patches)
+            _patch_of(library, target)(module, patches)
         except Exception as error:  # an AttributeError, as a rule; a library too new for us is the user's to have
             if target != library.target:
                 patches.lost.append(f"{target} has no {error}")
@@ -95,6 +95,13 @@ def _hook(library: Library, target: str, patched: Callable[[], None]) -> Callabl
             patched()
 
     return hook
+
+
+def _patch_of(library: Library, target: str) -> Callable[[ModuleType, Patches], None]:
+    """What observes the module ``target``: of the library's file here, its entry in ``PARTS``, or else ``patch``."""
+    ours = importlib.import_module(f"{__name__}.{library.name.replace('.', '_')}")
+    patch: Callable[[ModuleType, Patches], None] = getattr(ours, "PARTS", {}).get(target) or ours.patch
+    return patch
 
 
 def _warn(library: Library, lost: Iterable[str]) -> None:

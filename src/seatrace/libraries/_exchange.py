@@ -7,7 +7,6 @@ whichever of the two programs is "the client": servers ask, too (sampling, elici
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from time import perf_counter_ns
@@ -21,6 +20,8 @@ from seatrace.core.drive import driven
 from seatrace.core.record import TOOL_ERROR, Call, Content, Exchange, Kind
 from seatrace.core.shape import get, text
 from seatrace.core.step import Step, innermost_call
+
+from ._native import QuietTracer
 
 _INVALID_PARAMS = -32602
 _VERSION_HEADER = "mcp-protocol-version"
@@ -296,38 +297,21 @@ def exchanged(begin: Callable[..., Call], params: Callable[..., Any]) -> Any:
 # --- native telemetry -------------------------------------------------------------------------------------------------
 
 
-class Echo:
-    """Stands for a library's own tracer: makes no span of a request that we observe, so that ours is the only one."""
-
-    def __init__(self, tracer: Any) -> None:
-        self._tracer = tracer
-
-    def start_as_current_span(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """The library's own span, or the current one as one that records nothing."""
-        kind = getattr(kwargs.get("kind"), "name", None)
-        call = innermost_call()
-        if kind == "CLIENT":
-            rests = pipeline.current is not None and not pipeline.current.rests() and "mcp" in libraries._patches
-        else:
-            rests = kind == "SERVER" and call is not None and call.kind == "mcp_server"
-        if not rests:
-            return self._tracer.start_as_current_span(name, *args, **kwargs)
-        sent = (kwargs.get("attributes") or {}).get("jsonrpc.request.id")
-        if call is not None and call.kind == "mcp_client" and call.exchange is not None and sent is not None:
-            call.exchange.request_id = str(sent)
-        return _Silence()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._tracer, name)
+def quiet(tracer: Any) -> QuietTracer:
+    """Of a library's own tracer: its spans of requests that we observe rest."""
+    return QuietTracer(tracer, _rests)
 
 
-class _Silence:
-    def __enter__(self) -> Any:
-        trace = sys.modules["opentelemetry.trace"]
-        return trace.NonRecordingSpan(trace.get_current_span().get_span_context())
-
-    def __exit__(self, *error: Any) -> None:
-        return
+def _rests(name: str, given: Mapping[str, Any]) -> bool:
+    kind, call = getattr(given.get("kind"), "name", None), innermost_call()
+    if kind == "CLIENT":
+        rests = pipeline.current is not None and not pipeline.current.rests() and "mcp" in libraries._patches
+    else:
+        rests = kind == "SERVER" and call is not None and call.kind == "mcp_server"
+    sent = (given.get("attributes") or {}).get("jsonrpc.request.id")
+    if rests and call is not None and call.kind == "mcp_client" and call.exchange is not None and sent is not None:
+        call.exchange.request_id = str(sent)
+    return rests
 
 
 # --- small things -----------------------------------------------------------------------------------------------------

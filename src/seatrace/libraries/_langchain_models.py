@@ -12,20 +12,7 @@ from seatrace.core.record import Call, Content
 from seatrace.shapes.langchain_messages import messages, read_chunk, read_event, read_result
 
 from ._models import model_call
-
-_PROVIDERS = {
-    "amazon_bedrock": "aws.bedrock",
-    "azure": "azure.ai.openai",
-    "azure_ai": "azure.ai.inference",
-    "google_genai": "gcp.gemini",
-    "google_vertexai": "gcp.vertex_ai",
-    "ibm": "ibm.watsonx.ai",
-    "mistral": "mistral_ai",
-    "mistralai": "mistral_ai",
-    "watsonx": "ibm.watsonx.ai",
-    "xai": "x_ai",
-}
-"""The conventions' names for those of LangChain."""
+from .providers import provider_named
 
 _OURS = ("run_manager", "run_managers", "new_arg_supported", "stop", "stream", "config")
 
@@ -39,7 +26,7 @@ def _model(operation: str) -> Callable[..., Call]:
             "inference",
             operation,
             "langchain",
-            provider=_PROVIDERS.get(provider, provider),
+            provider=provider and provider_named(provider),
             request_model=about.get("ls_model_name"),
             temperature=about.get("ls_temperature"),
             max_tokens=about.get("ls_max_tokens"),

@@ -8,6 +8,7 @@ from seatrace.core.record import Call, Content
 
 from ._models import model_call
 from ._usage import usage_in
+from .providers import provider_named
 
 LIBRARY = "llama_index.core"
 
@@ -26,22 +27,8 @@ def _model_call(call: Call, model: Any, packages: str) -> Call:
     package = type(model).__module__
     if package.startswith(packages):
         word = package.removeprefix(packages).split(".")[0]
-        call.provider = _PROVIDERS.get(word, word)
+        call.provider = provider_named(word)
     return call
-
-
-_PROVIDERS = {
-    "azure_openai": "azure.ai.openai",
-    "azure_inference": "azure.ai.inference",
-    "bedrock": "aws.bedrock",
-    "bedrock_converse": "aws.bedrock",
-    "gemini": "gcp.gemini",
-    "google_genai": "gcp.gen_ai",
-    "ibm": "ibm.watsonx.ai",
-    "mistralai": "mistral_ai",
-    "vertex": "gcp.vertex_ai",
-}
-"""The conventions' names for providers whose package has another."""
 
 
 def _asked_content(model: Any, asked: Any = None, *args: Any, **kwargs: Any) -> Content:

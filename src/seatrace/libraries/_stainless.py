@@ -21,6 +21,7 @@ from seatrace.core.shape import Shape, error_word
 from seatrace.core.stream import ObservedAsyncIterator, ObservedIterator, read_response, tap_response, watch_close
 
 from ._attempts import failed_for_good, follow_attempts
+from ._native import QuietTracer
 from .providers import provider_of
 
 custom_providers: Mapping[str, str] = {}
@@ -184,18 +185,6 @@ def _word_sent(error: BaseException) -> str | None:
         return None
 
 
-class _Echo:
-    """A tracer for a library's own tracing while we observe the same call: it makes no span, and hands on the context
-    of ours, so that the library sends the trace headers that it would send anyway."""
-
-    def __init__(self, trace: Any) -> None:
-        self._trace = trace
-
-    def start_span(self, *args: Any, **kwargs: Any) -> Any:
-        """The current span, as one that records nothing."""
-        return self._trace.NonRecordingSpan(self._trace.get_current_span().get_span_context())
-
-
 def quiet_native(module: Any, patches: Patches) -> None:
     """Lets a library's own tracing rest while we observe the same call: one span a call.
 
@@ -205,12 +194,11 @@ def quiet_native(module: Any, patches: Patches) -> None:
     owner = next((each for each in vars(module).values() if isinstance(vars_of(each).get("_tracer"), property)), None)
     if owner is None:
         return
-    echo = _Echo(module.trace)
 
     def make(original: property) -> property:
         def tracer(client: Any) -> Any:
             own = original.fget(client)  # type: ignore[misc]
-            return own if own is None or context.observing() is None else echo
+            return own if own is None or context.observing() is None else QuietTracer(own, lambda name, given: True)
 
         return property(tracer, doc=original.__doc__)
 

@@ -8,7 +8,7 @@ those of model calls and tools are enriched.
 from __future__ import annotations
 
 import functools
-from contextlib import nullcontext
+from collections.abc import Mapping
 from typing import Any
 
 from seatrace.core import pipeline
@@ -18,7 +18,9 @@ from seatrace.core.step import innermost_mark
 
 from ._family import replace_each
 from ._models import model_call
+from ._native import QuietTracer
 from ._steps import step, stepped
+from .providers import provider_named
 
 
 def patch(module: Any, patches: Patches) -> None:
@@ -30,7 +32,7 @@ def patch(module: Any, patches: Patches) -> None:
         tool = stepped(_begin_tool, content=_arguments, read=_result, outcome=_outcome)
         patches.replace(module.FunctionTool, "__call__", tool)
     else:
-        patches.replace(module._TelemetryMiddlewareInstance, "__init__", _quiet(module.trace))
+        patches.replace(module._TelemetryMiddlewareInstance, "__init__", _quiet)
 
 
 # --- turns ------------------------------------------------------------------------------------------------------------
@@ -130,40 +132,24 @@ def _outcome(call: Call, value: Any, *args: Any, **kwargs: Any) -> None:
 # --- AG2's own spans --------------------------------------------------------------------------------------------------
 
 
-class _Quiet:
-    """Stands in the place of the middleware's tracer."""
+def _quiet(original: Any) -> Any:
+    """The middleware's span of a turn rests in ours of the same turn."""
 
-    def __init__(self, tracer: Any, trace: Any) -> None:
-        self._tracer = tracer
-        self._trace = trace
+    @functools.wraps(original)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        self._tracer = QuietTracer(self._tracer, _rests)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._tracer, name)
-
-    def start_as_current_span(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """Ours of the same turn, as one that records nothing; any other as it comes."""
-        mark = innermost_mark()
-        ours = pipeline.current is not None and mark is not None and mark[1] == id(_drive)
-        if ours and name.startswith("invoke_agent"):
-            return nullcontext(self._trace.NonRecordingSpan(self._trace.get_current_span().get_span_context()))
-        return self._tracer.start_as_current_span(name, *args, **kwargs)
+    return __init__
 
 
-def _quiet(trace: Any) -> Any:
-    def make(original: Any) -> Any:
-        @functools.wraps(original)
-        def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-            original(self, *args, **kwargs)
-            self._tracer = _Quiet(self._tracer, trace)
-
-        return __init__
-
-    return make
+def _rests(name: str, given: Mapping[str, Any]) -> bool:
+    mark = innermost_mark()
+    ours = pipeline.current is not None and mark is not None and mark[1] == id(_drive)
+    return ours and name.startswith("invoke_agent")
 
 
 # --- models -----------------------------------------------------------------------------------------------------------
-
-_PROVIDERS = {"bedrock": "aws.bedrock", "gemini": "gcp.gemini", "google": "gcp.gemini", "mistral": "mistral_ai"}
 
 
 def _begin_model(client: Any, *args: Any, **kwargs: Any) -> Call:
@@ -180,7 +166,7 @@ def _read_answer(call: Call, answer: Any) -> None:
     call.response_model, call.response_id = answer.model, getattr(answer, "response_id", None)
     call.request_model = call.request_model or answer.model
     if answer.provider:
-        call.provider = _PROVIDERS.get(answer.provider, answer.provider)
+        call.provider = provider_named(answer.provider)
     if answer.finish_reason:
         call.finish_reasons = [answer.finish_reason]
     used = answer.usage

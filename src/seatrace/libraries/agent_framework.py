@@ -33,11 +33,6 @@ _MADE_UP = re.compile(r"-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 """The end of a name that the framework gave a workflow: another one in each process."""
 
 
-def patch(module: Any, patches: Patches) -> None:
-    """Taps one of the loaded modules of the framework."""
-    _TAPS[module.__name__](module, patches)
-
-
 def _observability(module: Any, patches: Patches) -> None:
     patches.replace(module.AgentTelemetryLayer, "_trace_agent_invocation", _agents)
     patches.replace(module.ChatTelemetryLayer, "get_response", _chats(streams=True))
@@ -63,7 +58,7 @@ def _workflows(module: Any, patches: Patches) -> None:
     patches.replace(module, span, lend(_observability_module, original))
 
 
-_TAPS: dict[str, Callable[[Any, Patches], None]] = {
+PARTS: dict[str, Callable[[Any, Patches], None]] = {
     "agent_framework.observability": _observability,
     "agent_framework._clients": _clients,
     "agent_framework._tools": _tools,

@@ -22,13 +22,9 @@ from seatrace.core.step import Step
 from ._models import model_call
 from ._steps import step, stepped
 from ._threads import carrying
+from .providers import provider_named
 
 _RUN = re.compile(r"_a?(continue_)?run(_tasks)?(_stream)?|_a?(continue_)?execute(_stream)?")
-
-
-def patch(module: Any, patches: Patches) -> None:
-    """Taps one of agno's modules."""
-    _PATCHES[module.__name__](module, patches)
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
@@ -184,8 +180,6 @@ def _aexecuting(original: Any) -> Any:
 
 # --- models and knowledge ---------------------------------------------------------------------------------------------
 
-_PROVIDERS = {"AwsBedrock": "aws.bedrock", "Google": "gcp.gemini", "Mistral": "mistral_ai", "IBM": "ibm.watsonx.ai"}
-
 
 def _models(module: Any, patches: Patches) -> None:
     make = model_call(_begin_model, content=_messages, read=_read_answer, chunk=_read_chunk)
@@ -199,7 +193,7 @@ def _models(module: Any, patches: Patches) -> None:
 
 
 def _begin_model(model: Any, **kwargs: Any) -> Call:
-    provider = model.provider and _PROVIDERS.get(model.provider, model.provider.lower())
+    provider = model.provider and provider_named(model.provider)
     return Call("inference", "chat", "agno", request_model=model.id, provider=provider)
 
 
@@ -257,7 +251,7 @@ def _found(call: Call, documents: Any) -> None:
 
 _run_agents, _run_teams, _run_workflows = _runs("agent"), _runs("agent"), _runs("workflow")
 
-_PATCHES: dict[str, Callable[[Any, Patches], None]] = {
+PARTS: dict[str, Callable[[Any, Patches], None]] = {
     "agno.agent._run": _run_agents,
     "agno.team._run": _run_teams,
     "agno.agent.agent": lambda module, patches: _workers(module.Agent, patches),

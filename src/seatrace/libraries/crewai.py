@@ -19,6 +19,7 @@ from ._failures import noting
 from ._models import ModelCall, model_call
 from ._steps import step, stepped
 from ._usage import usage_in
+from .providers import provider_named
 
 _LIBRARY = "crewai"
 
@@ -211,15 +212,14 @@ def _found(call: Call, value: Any) -> None:
 
 def _model_call(model: Any, *args: Any, **kwargs: Any) -> Call:
     name = model.model.removeprefix(f"{model.provider}/") if isinstance(model.provider, str) else model.model
-    call = Call(
-        "inference", "chat", _LIBRARY, request_model=name, provider=_PROVIDERS.get(model.provider, model.provider)
-    )
+    call = Call("inference", "chat", _LIBRARY, request_model=name, provider=_provider(model))
     call.stream = bool(getattr(model, "stream", False))
     return call
 
 
-_PROVIDERS = {"azure": "azure.ai.inference", "bedrock": "aws.bedrock", "gemini": "gcp.gemini"}
-"""The conventions' names for providers that crewai names otherwise."""
+def _provider(model: Any) -> str | None:
+    said = model.provider
+    return "azure.ai.inference" if said == "azure" else said and provider_named(said)
 
 
 def _asked_model(model: Any, messages: Any = None, *args: Any, **kwargs: Any) -> Content:

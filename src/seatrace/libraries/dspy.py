@@ -21,7 +21,7 @@ from . import _stainless
 from ._models import model_call
 from ._steps import step, stepped
 from ._threads import carrying_executor
-from .providers import provider_of
+from .providers import provider_named, provider_of
 
 _AGENTS = {"Avatar", "CodeAct", "RLM", "ReAct", "ReActV2"}
 """A model decides there what comes next."""
@@ -30,11 +30,6 @@ _ONE_CALL = {"ChainOfThought", "Predict"}
 
 _OWN_TOOLS = {"finish", "submit"}
 """By which a model tells an agent of DSPy that it is done."""
-
-
-def patch(module: Any, patches: Patches) -> None:
-    """Taps what stands in one of DSPy's modules."""
-    _PARTS[module.__name__](module, patches)
 
 
 # --- modules --------------------------------------------------------------------------------------------------------
@@ -115,19 +110,6 @@ def _passages(call: Call, prediction: Any) -> None:
 
 
 # --- models ---------------------------------------------------------------------------------------------------------
-
-_PROVIDERS = {
-    "azure": "azure.ai.openai",
-    "azure_ai": "azure.ai.inference",
-    "bedrock": "aws.bedrock",
-    "gemini": "gcp.gemini",
-    "mistral": "mistral_ai",
-    "moonshot": "moonshot_ai",
-    "vertex_ai": "gcp.vertex_ai",
-    "watsonx": "ibm.watsonx.ai",
-    "xai": "x_ai",
-}
-"""Prefixes of models whose providers the conventions call otherwise."""
 
 
 def _litellm(module: Any, patches: Patches) -> None:
@@ -219,7 +201,7 @@ def _state(call: Call, state: Any) -> None:
 def _named(model: Any, address: Any) -> Call:
     """``model`` as LiteLLM and DSPy name it, prefix first, at an ``address`` that the program chose."""
     prefix, _, rest = str(model).partition("/")
-    provider, name = (_PROVIDERS.get(prefix, prefix), rest) if rest else (None, prefix)
+    provider, name = (provider_named(prefix), rest) if rest else (None, prefix)
     call = Call("inference", "chat", "dspy", request_model=name, provider=provider)
     url = urlsplit(address) if isinstance(address, str) else None
     if url is not None and url.hostname:
@@ -242,7 +224,7 @@ def _threads(module: Any, patches: Patches) -> None:
     patches.replace(module, "ThreadPoolExecutor", carrying_executor)
 
 
-_PARTS = {
+PARTS = {
     "dspy.primitives.module": _modules,
     "dspy.adapters.types.tool": _tools,
     "dspy.clients.lm": _litellm,

@@ -8,7 +8,7 @@ from typing import Any
 
 from seatrace.core.patch import Patches
 
-from ._exchange import Echo, noticing
+from ._exchange import noticing, quiet
 
 
 def patch(module: Any, patches: Patches) -> None:
@@ -22,6 +22,6 @@ def patch(module: Any, patches: Patches) -> None:
 def _quiet(original: Any) -> Any:
     @functools.wraps(original)
     def get_tracer(*args: Any, **kwargs: Any) -> Any:
-        return Echo(original(*args, **kwargs))
+        return quiet(original(*args, **kwargs))
 
     return get_tracer

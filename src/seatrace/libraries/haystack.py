@@ -19,14 +19,10 @@ from seatrace.core.step import handled
 from ._models import model_call
 from ._steps import step, stepped
 from ._threads import carrying_executor
+from .providers import provider_named
 
 _asked: ContextVar[Any] = ContextVar("seatrace_haystack_tool_call", default=None)
 """The model's tool call that is being carried out."""
-
-
-def patch(module: Any, patches: Patches) -> None:
-    """Taps what stands in one of Haystack's modules."""
-    _PARTS[module.__name__](module, patches)
 
 
 # --- components -----------------------------------------------------------------------------------------------------
@@ -80,16 +76,6 @@ def _found(call: Call, result: Any) -> None:
 
 # --- models ---------------------------------------------------------------------------------------------------------
 
-_PROVIDERS = {
-    "amazon_bedrock": "aws.bedrock",
-    "google_ai": "gcp.gemini",
-    "google_genai": "gcp.gemini",
-    "google_vertex": "gcp.vertex_ai",
-    "mistral": "mistral_ai",
-    "watsonx": "ibm.watsonx.ai",
-}
-"""Integrations (``haystack_integrations.components.generators.<name>``) whose providers are called otherwise."""
-
 
 def _model(self: Any, *args: Any, **kwargs: Any) -> Call | None:
     call = Call("inference", "chat", "haystack")
@@ -97,7 +83,7 @@ def _model(self: Any, *args: Any, **kwargs: Any) -> Call | None:
     call.request_model = model if isinstance(model, str) else None
     path = type(self).__module__.split(".")
     if path[0] == "haystack_integrations" and len(path) > 3:
-        call.provider = _PROVIDERS.get(path[3], path[3])
+        call.provider = provider_named(path[3])
     call.stream = bool(kwargs.get("streaming_callback") or getattr(self, "streaming_callback", None))
     return call
 
@@ -255,7 +241,7 @@ def _threads(module: Any, patches: Patches) -> None:
     patches.replace(module, "ThreadPoolExecutor", carrying_executor)
 
 
-_PARTS = {
+PARTS = {
     "haystack.core.component.component": _components,
     "haystack.core.pipeline.pipeline": _pipelines,
     "haystack.core.pipeline.async_pipeline": _pipelines,

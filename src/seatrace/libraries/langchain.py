@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -18,12 +17,6 @@ from seatrace.shapes.langchain_messages import messages
 
 from ._langchain_models import patch_chat_models, patch_completion_models
 from ._steps import step, stepped
-
-
-def patch(module: ModuleType, patches: Patches) -> None:
-    """Observes one of LangChain's modules, as it has been loaded."""
-    _PATCHES[module.__name__](module, patches)
-
 
 # --- tools ----------------------------------------------------------------------------------------------------------
 
@@ -134,7 +127,7 @@ def _patch_executor(module: Any, patches: Patches) -> None:
         patches.replace(module.AgentExecutor, name, stepped(_executor, content=_asked, read=_answered))
 
 
-_PATCHES: dict[str, Callable[[Any, Patches], None]] = {
+PARTS: dict[str, Callable[[Any, Patches], None]] = {
     "langchain_core.language_models.chat_models": patch_chat_models,
     "langchain_core.language_models.llms": patch_completion_models,
     "langchain_core.tools.base": _patch_tools,

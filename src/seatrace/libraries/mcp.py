@@ -17,12 +17,7 @@ from seatrace.core.record import Call, Kind
 from seatrace.core.step import Step
 
 from . import _exchange as exchange
-from ._exchange import Echo, Peer, Request, exchanged, peer_of, timed
-
-
-def patch(module: Any, patches: Patches) -> None:
-    """Taps what ``module`` has."""
-    _MODULES.get(module.__name__, _nothing)(module, patches)
+from ._exchange import Peer, Request, exchanged, peer_of, quiet, timed
 
 
 def _package(module: Any, patches: Patches) -> None:
@@ -54,7 +49,7 @@ def _client_session(module: Any, patches: Patches) -> None:
 
 
 def _native(module: Any, patches: Patches) -> None:
-    patches.replace(module, "_tracer", Echo)
+    patches.replace(module, "_tracer", quiet)
 
 
 def _send(dispatcher: Any, method: str, params: Any, opts: Any = None, **_: Any) -> Call:
@@ -247,11 +242,7 @@ def _tools(module: Any, patches: Patches) -> None:
     patches.replace(module.Tool, "run", exchange.noticing)
 
 
-def _nothing(module: Any, patches: Patches) -> None:
-    return
-
-
-_MODULES: dict[str, Callable[[Any, Patches], None]] = {
+PARTS: dict[str, Callable[[Any, Patches], None]] = {
     "mcp": _package,
     "mcp.shared.jsonrpc_dispatcher": _dispatcher,
     "mcp.shared.direct_dispatcher": _direct_dispatcher,

@@ -69,11 +69,47 @@ _HOSTS = {
     "api.voyageai.com": "voyage",
 }
 
+_WORDS = {
+    "amazon_bedrock": "aws.bedrock",
+    "awsbedrock": "aws.bedrock",
+    "azure": "azure.ai.openai",
+    "azure_ai": "azure.ai.inference",
+    "azure_inference": "azure.ai.inference",
+    "azure_openai": "azure.ai.openai",
+    "bedrock": "aws.bedrock",
+    "bedrock_converse": "aws.bedrock",
+    "gemini": "gcp.gemini",
+    "google": "gcp.gemini",
+    "google_ai": "gcp.gemini",
+    "google_cloud": "gcp.vertex_ai",
+    "google_genai": "gcp.gemini",
+    "google_gla": "gcp.gemini",
+    "google_vertex": "gcp.vertex_ai",
+    "google_vertexai": "gcp.vertex_ai",
+    "googleai": "gcp.gemini",
+    "grok": "x_ai",
+    "ibm": "ibm.watsonx.ai",
+    "mistral": "mistral_ai",
+    "mistralai": "mistral_ai",
+    "moonshot": "moonshot_ai",
+    "vertex": "gcp.vertex_ai",
+    "vertex_ai": "gcp.vertex_ai",
+    "vertexai": "gcp.vertex_ai",
+    "watsonx": "ibm.watsonx.ai",
+    "xai": "x_ai",
+}
+
 _SERVERS = ("vllm", "ollama", "litellm", "sglang", "lmstudio")
 """Model servers people run themselves, recognised by a label of the host name (``vllm.models.svc``)."""
 
 _OLLAMA_PORT = 11434
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0", "host.docker.internal"})
+
+
+def provider_named(word: str) -> str:
+    """The provider that a framework calls ``word``: a prefix of its models, a package or a class of its."""
+    word = word.lower()
+    return _WORDS.get(word.replace("-", "_"), word)
 
 
 def provider_of(

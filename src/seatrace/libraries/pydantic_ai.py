@@ -21,23 +21,12 @@ from ._blocks import block
 from ._models import ModelCall, model_call
 from ._pydantic_messages import messages, read_response
 from ._steps import step, stepped
+from .providers import provider_named
 
 _LIBRARY = "pydantic_ai"
 
 _POSTPONED = ("CallDeferred", "ApprovalRequired")
 """What a tool raises that is to be run later or elsewhere: no failure."""
-
-_PROVIDERS = {
-    "google": "gcp.gemini",
-    "google-gla": "gcp.gemini",
-    "google-vertex": "gcp.vertex_ai",
-    "google-cloud": "gcp.vertex_ai",
-    "bedrock": "aws.bedrock",
-    "azure": "azure.ai.openai",
-    "mistral": "mistral_ai",
-    "xai": "x_ai",
-    "grok": "x_ai",
-}
 
 
 def patch(module: Any, patches: Patches) -> None:
@@ -139,7 +128,7 @@ def _returned(call: Call, value: Any) -> None:
 
 def _provider(model: Any) -> str | None:
     system: str = model.system
-    return _PROVIDERS.get(system, system)
+    return provider_named(system)
 
 
 def _leaves(model: Any) -> Iterator[Any]:

@@ -7,7 +7,6 @@ where ours tell the same. Functions that the program calls itself are no tools, 
 from __future__ import annotations
 
 import functools
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -23,19 +22,15 @@ from seatrace.shapes._openai_usage import read_usage
 from ._kernel_messages import asked, messages, said
 from ._kernel_orchestrations import actors, orchestrations, registration
 from ._models import model_call
-from ._stainless import _Echo
+from ._native import silent
 from ._steps import step, stepped
-
-
-def patch(module: Any, patches: Patches) -> None:
-    """Taps what stands in one of Semantic Kernel's modules."""
-    _PARTS.get(module.__name__, _agents)(module, patches)
-
+from .providers import provider_named
 
 # --- agents ---------------------------------------------------------------------------------------------------------
 
 
-def _agents(module: Any, patches: Patches) -> None:
+def patch(module: Any, patches: Patches) -> None:
+    """Observes one of the modules of agents."""
     for each in list(vars(module).values()):
         if isinstance(each, type) and each.__module__ == module.__name__ and hasattr(each, "get_response"):
             for method in ("get_response", "invoke", "invoke_stream"):
@@ -101,14 +96,6 @@ def _query(self: Any, values: Any = None, *args: Any, **kwargs: Any) -> Content:
 
 # --- models ---------------------------------------------------------------------------------------------------------
 
-_PROVIDERS = {
-    "bedrock": "aws.bedrock",
-    "googleai": "gcp.gemini",
-    "mistralai": "mistral_ai",
-    "vertexai": "gcp.vertex_ai",
-}
-"""Those of Semantic Kernel's names that are not the conventions'."""
-
 
 def _models(module: Any, patches: Patches) -> None:
     base = module.ChatCompletionClientBase
@@ -147,7 +134,7 @@ def _model(self: Any, chat_history: Any = None, settings: Any = None, *args: Any
     provider: Any = getattr(self, "MODEL_PROVIDER_NAME", None)
     model = getattr(settings, "ai_model_id", None) or self.ai_model_id
     return Call(
-        "inference", "chat", "semantic_kernel", request_model=model, provider=_PROVIDERS.get(provider, provider)
+        "inference", "chat", "semantic_kernel", request_model=model, provider=provider and provider_named(provider)
     )
 
 
@@ -175,10 +162,6 @@ def _chunk(call: Call, chunks: Any) -> None:
 # --- Semantic Kernel's own spans ------------------------------------------------------------------------------------
 
 
-def _echo() -> Any:
-    return _Echo(sys.modules["opentelemetry.trace"]).start_span()
-
-
 def _native_steps(subject: int, name: str) -> Callable[[Any, Patches], None]:
     """``name`` makes a span for its argument ``subject``: not while that very object's step is ours."""
 
@@ -187,7 +170,7 @@ def _native_steps(subject: int, name: str) -> Callable[[Any, Patches], None]:
         def start(*args: Any, **kwargs: Any) -> Any:
             mark = innermost_mark()
             if mark is not None and len(args) > subject and mark[0] == id(args[subject]):
-                return nullcontext(_echo())
+                return nullcontext(silent())
             return original(*args, **kwargs)
 
         return start
@@ -199,14 +182,14 @@ def _native_models(module: Any, patches: Patches) -> None:
     def make(original: Any) -> Any:
         @functools.wraps(original)
         def start(*args: Any, **kwargs: Any) -> Any:
-            return _echo() if context.outer_call() is not None else original(*args, **kwargs)
+            return silent() if context.outer_call() is not None else original(*args, **kwargs)
 
         return start
 
     patches.replace(module, "_get_completion_span", make)
 
 
-_PARTS = {
+PARTS = {
     "semantic_kernel.agents.group_chat.agent_group_chat": _group_chat,
     "semantic_kernel.agents.orchestration.agent_actor_base": actors,
     "semantic_kernel.agents.orchestration.orchestration_base": orchestrations,
@@ -218,4 +201,3 @@ _PARTS = {
     "semantic_kernel.utils.telemetry.model_diagnostics.decorators": _native_models,
     "semantic_kernel.utils.telemetry.model_diagnostics.function_tracer": _native_steps(1, "start_as_current_span"),
 }
-"""All others are modules of agents."""
