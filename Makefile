@@ -7,6 +7,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 DEV := .venv/dev-$(VERSION)
 DEMO := .venv/demo-$(VERSION)
 PINS := requirements/ci.txt
+WORKERS ?= auto
 BARE_PINS := requirements/no-deps.txt
 
 .DEFAULT_GOAL := help
@@ -19,8 +20,8 @@ help: ## List the targets
 demo: $(DEMO)/.ready ## Watch agents at work: real client libraries, a provider played on this machine
 	@$(DEMO)/bin/seatrace demo $(ARGS)
 
-test: $(DEV)/.ready ## Run the test suite with the newest libraries; ARGS="-k stream" goes to pytest
-	@$(DEV)/bin/python -m pytest $(ARGS)
+test: $(DEV)/.ready ## Run the test suite with the newest libraries; ARGS="-k stream" goes to pytest, WORKERS=0 is one process
+	@$(DEV)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 stack: $(DEV)/.ready ## Prove the backend kit with the real collector, Prometheus and Alertmanager; takes minutes
 	@collector/build >/dev/null || [ $$? = 3 ]

@@ -61,6 +61,11 @@ class Providers(NamedTuple):
     meter_provider: Any
     logger_provider: Any
 
+    def flush(self) -> None:
+        """Exports spans and events now, in this thread: what is done for them later is counted, too."""
+        self.tracer_provider.force_flush()
+        self.logger_provider.force_flush()
+
     def shutdown(self) -> None:
         """Stops the threads."""
         for provider in self:

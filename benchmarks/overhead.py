@@ -4,7 +4,8 @@
     python -m benchmarks.overhead --instructions          # by valgrind, repeatable, takes minutes
 
 The bare client, the hand-written instrumentation and seatrace take turns in one process, with a new order in each
-round; what is compared are medians of the rounds' differences to the bare client. ``--check`` exits 1 where seatrace is
+round; what is compared are medians of the rounds' differences to the bare client. Handing spans and events to the
+exporters, which read them, is a part of each round. ``--check`` exits 1 where seatrace is
 above its reach: by CPU time where the ratio's whole interval is (``_gauge.py``), and where valgrind is installed by
 instructions, too. On streams there is a second yardstick, ``without gaps``: the hand-written instrumentation less the
 metric gen_ai.client.inference.time_per_output_chunk, whose recording chunk by chunk is most of what it costs. Streams
@@ -28,7 +29,7 @@ from typing import Any, NamedTuple
 import seatrace
 
 from ._gauge import counts_instructions, instructions, interval, ratio_of_added
-from ._sdk import providers
+from ._sdk import Providers, providers
 from ._table import table
 from ._wire import HISTORY, MODEL, QUESTION, async_client, client, parsed_client
 from .handwritten import Handwritten, instrumented
@@ -113,31 +114,41 @@ class Cost(NamedTuple):
         return (self.ratio if self.spread is None else self.spread[0]) > reach
 
 
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
+Flush = Callable[[], None]
 
 
 @contextmanager
-def _seatrace(given: Any) -> Iterator[None]:
+def _nothing() -> Iterator[Flush]:
+    yield lambda: None
+
+
+@contextmanager
+def _by_hand(given: Providers, made: Handwritten) -> Iterator[Flush]:
+    with instrumented(made):
+        yield given.flush
+
+
+@contextmanager
+def _seatrace(given: Providers) -> Iterator[Flush]:
     seatrace.instrument(**given._asdict())
     try:
-        yield
+        yield given.flush
     finally:
         seatrace.uninstrument()
 
 
 def _variants(case: Case) -> dict[str, Callable[[], Any]]:
-    """How to switch each variant on: context managers, made anew for every round."""
+    """How to switch each variant on: context managers, made anew for every round, which give a function that exports
+    what there is."""
     ours, hand, frugal = (providers(sampled=case.sampled) for _ in range(3))
     by_hand, by_frugal_hand = Handwritten(*hand), Handwritten(*frugal, gaps=False)
     variants: dict[str, Callable[[], Any]] = {
         BARE: _nothing,
-        HAND: lambda: instrumented(by_hand),
+        HAND: lambda: _by_hand(hand, by_hand),
         OURS: lambda: _seatrace(ours),
     }
     if case is CASES["stream"]:
-        variants[FRUGAL] = lambda: instrumented(by_frugal_hand)
+        variants[FRUGAL] = lambda: _by_hand(frugal, by_frugal_hand)
     return variants
 
 
@@ -149,11 +160,13 @@ def measure(case: Case, rounds: int) -> Cost:
     for round_ in range(rounds + 1):
         random.shuffle(order)
         for name in order:
-            with variants[name]():
+            with variants[name]() as flush:
                 work(2)
+                flush()
                 gc.collect()
                 started = process_time_ns()
                 work(case.calls)
+                flush()
                 spent = (process_time_ns() - started) / 1e3 / case.calls
             if round_:  # the first one warms up
                 taken[name].append(spent)
@@ -195,10 +208,12 @@ def _child(case_name: str, variant: str, calls: int) -> None:
     case = CASES[case_name]
     work = case.make()
     gc.disable()  # collections come and go with what else is in memory
-    with _variants(case)[variant]():
+    with _variants(case)[variant]() as flush:
         work(PARALLEL if case_name == "async" else 4)
+        flush()
         if calls:
             work(calls)
+            flush()
     sys.stdout.flush()
     os._exit(0)
 

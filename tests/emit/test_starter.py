@@ -141,6 +141,13 @@ def told(span: Any) -> dict[str, Any]:
     }
 
 
+KNOWN = type(ours(tracing()[0])).__name__ == "CallSpan"
+"""Whether the spans of this SDK are made here; the public call makes those of older ones."""
+
+known = pytest.mark.skipif(not KNOWN, reason="this SDK has no spans that we know")
+
+
+@known
 def test_spans_are_made_here() -> None:
     starter, _, _ = tracing(reads=False)
     span = ours(starter)
@@ -178,7 +185,7 @@ def test_attributes_are_the_same(attributes: dict[Any, Any], limits: dict[str, i
     if read:
         assert dict(mine.attributes) == dict(theirs.attributes)
     if not put_later(mine._attributes, lambda: dict(attributes)):
-        assert read
+        assert read or not KNOWN
         mine.set_attributes(attributes)
     theirs.set_attributes(attributes)
     mine.end(9)
@@ -232,8 +239,9 @@ def test_a_span_that_has_ended_stays_as_it_is(caplog: pytest.LogCaptureFixture) 
         span.add_link(SpanContext(1, 2, False))
         span.update_name("late")
         span.set_status(StatusCode.ERROR)
-        with pytest.raises(TypeError):
-            span._attributes["b"] = 1
+        if KNOWN:
+            with pytest.raises(TypeError):
+                span._attributes["b"] = 1
         words.append([each.getMessage() for each in caplog.records])
     assert words[0] == words[1]
     assert told(seen.ended[0]) == told(seen.ended[1])
@@ -324,6 +332,7 @@ def test_another_sdk_gets_the_public_call(monkeypatch: pytest.MonkeyPatch) -> No
     assert type(ours(starter)).__name__ == "_Span"
 
 
+@known
 def test_spans_may_be_copied() -> None:
     starter, _, _ = tracing(reads=False)
     span = ours(starter, attributes={"a": 1})
@@ -333,6 +342,7 @@ def test_spans_may_be_copied() -> None:
     assert not hasattr(span._attributes, "nothing")
 
 
+@known
 def test_an_exporter_reads_attributes_in_its_own_thread() -> None:
     where: list[int] = []
     exporter = InMemorySpanExporter()
@@ -355,6 +365,7 @@ def test_an_exporter_reads_attributes_in_its_own_thread() -> None:
     provider.shutdown()
 
 
+@known
 def test_a_fault_of_ours_does_not_reach_the_exporter() -> None:
     starter, _, seen = tracing(reads=False)
     span = ours(starter, attributes={"a": 1})
@@ -365,6 +376,7 @@ def test_a_fault_of_ours_does_not_reach_the_exporter() -> None:
     assert guard.faults["emit a call"] == before + 1
 
 
+@known
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_reads_although_another_thread_was_reading() -> None:
@@ -390,6 +402,7 @@ def test_a_child_reads_although_another_thread_was_reading() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+@known
 def test_what_is_read_holds_nothing_of_what_it_was_made_of() -> None:
     starter, _, _ = tracing(reads=False)
     span = ours(starter, attributes={"a": 1})
