@@ -38,8 +38,9 @@ _CALLS: dict[str, Any] = {
     "cost": None,
 }
 
+pytestmark = pytest.mark.usefixtures("no_sources")
 
-@pytest.mark.usefixtures("no_sources")
+
 def test_of_nothing_nothing_is_said(server: Any) -> None:
     with capture():
         found = json.loads(ask(server, "/metrics.json").body)
