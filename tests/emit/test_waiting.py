@@ -14,6 +14,7 @@ from opentelemetry.sdk.metrics.view import DropAggregation, View
 import seatrace
 from seatrace.core import pipeline
 from seatrace.emit import metrics
+from seatrace.emit._waiting import LIMIT
 
 
 @seatrace.tool
@@ -73,7 +74,7 @@ def test_only_so_many_wait() -> None:
     made = instrument(MeterProvider([reader], shutdown_on_exit=False))
     for _ in range(1000):
         work()
-        assert len(made._waiting) < metrics._WAITING_LIMIT
+        assert len(made._waiting) < LIMIT
     assert counted(reader) == 1000
 
 
@@ -129,5 +130,5 @@ def test_one_that_fails_takes_no_other_along() -> None:
     reader = InMemoryMetricReader()
     made = instrument(MeterProvider([reader], shutdown_on_exit=False))
     work()
-    made._waiting.appendleft((None, None, False))  # type: ignore[arg-type]
+    made._waiting._calls.appendleft((None, None, False))  # type: ignore[arg-type]
     assert counted(reader) == 1

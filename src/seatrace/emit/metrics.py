@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from operator import add
@@ -15,9 +13,10 @@ from opentelemetry.metrics import Meter, Observation
 from seatrace.core import guard, signals
 from seatrace.core.record import Call, Exchange, Usage
 
-from . import catalogue, semconv
+from . import _waiting, catalogue, semconv
 from ._recorder import Moment
 from ._series import Family, Room, Series, present
+from ._waiting import Waiting
 from .attributes import network_attributes
 
 _SERIES_LIMIT = 2_000
@@ -27,9 +26,6 @@ _VALUES_LIMIT = 500
 """Distinct agents, tools and tenants that become label values; later ones are ``_OTHER``."""
 
 _OTHER = "_OTHER"
-
-_WAITING_LIMIT = 64
-"""Calls that wait to be recorded, at most."""
 
 FINAL_KINDS = frozenset({"inference", "embeddings", "tool", "operation", "retrieval"})
 """Kinds of calls of which nothing changes after their end. An agent's run goes on counting what ends later."""
@@ -92,7 +88,7 @@ class Metrics:
         self._series: dict[tuple[Any, ...], Series] = {}
         self._room = Room(_SERIES_LIMIT)
         self._values: dict[str, set[str]] = {}
-        self._waiting: deque[tuple[Call, Moment, bool]] = deque()
+        self._waiting = Waiting(self._record)
         faults = meter.create_observable_counter(
             catalogue.FAULTS.name, [_collected], catalogue.FAULTS.unit, catalogue.FAULTS.description
         )
@@ -102,36 +98,14 @@ class Metrics:
         """Everything that the catalogue has for a call of this kind. ``beside``: an official instrumentation observes
         the same call and records it under the names before v0.1.0.
 
-        Most calls only leave themselves here. They are recorded when somebody collects the metrics, before any is read,
-        or when :data:`_WAITING_LIMIT` of them have come: many at once, which costs a third of one by one.
+        Most calls only leave themselves here, and are recorded before any metric is read (``emit/_waiting.py``).
         """
         if self._may_wait and call.kind in FINAL_KINDS and call.content is None:
-            self._waiting.append((call, moment, beside))
-            _behind.add(self)
-            if len(self._waiting) >= _WAITING_LIMIT:
-                self.catch_up()
+            self._waiting.add(call, moment, beside)
         else:
-            self._record(call, moment, beside=beside)
+            self._record(call, moment, beside)
 
-    def catch_up(self) -> None:
-        """Records the calls that wait."""
-        _behind.discard(self)
-        waiting = self._waiting
-        while waiting:
-            try:
-                call, moment, beside = waiting.popleft()
-            except IndexError:  # another thread was faster
-                return
-            try:
-                self._record(call, moment, beside=beside)
-            except Exception as error:
-                guard.fault("emit a call", error)
-
-    def forget(self) -> None:
-        """After a fork, in the child: the calls that wait are the parent's."""
-        self._waiting.clear()
-
-    def _record(self, call: Call, moment: Moment, *, beside: bool) -> None:
+    def _record(self, call: Call, moment: Moment, beside: bool) -> None:
         kind = call.kind
         if kind == "inference":
             self._inference(call, moment, legacy=self._legacy and not beside)
@@ -430,26 +404,10 @@ def _modalities(total: int | None, audio: int | None, image: int | None) -> Iter
     return [(name, count) for name, count in (("audio", audio), ("image", image), ("text", rest)) if count > 0]
 
 
-# --- when metrics are collected ------------------------------------------------------------------------------------
-
-_behind: set[Metrics] = set()
-"""Those with calls that wait."""
-
-
 def _collected(options: Any) -> Iterable[Observation]:
     """The callback of ``seatrace.faults``. A reader of the SDK asks asynchronous instruments first, and reads the
     others after that. A meter knows an instrument once, so this serves those that are made with it later, too."""
-    for metrics in list(_behind):
-        metrics.catch_up()
+    _waiting.catch_up()
     counts = dict.fromkeys(FAULT_STAGES, 0)
     counts.update(guard.faults)
     return [Observation(count, {semconv.STAGE: stage}) for stage, count in counts.items()]
-
-
-def _after_fork() -> None:
-    for metrics in list(_behind):
-        metrics.forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
