@@ -12,11 +12,13 @@ import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextvars import copy_context
 from selectors import BaseSelector, DefaultSelector
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 from .background import end
+from .mail import Mail, mail_here
 
 R = TypeVar("R")
 
@@ -29,7 +31,7 @@ class Engine:
         self._name = name
         self._forget = forget
         self._lock = threading.Lock()
-        self._loop: asyncio.SelectorEventLoop | None = None
+        self._mail: Mail | None = None
         self._selector: BaseSelector | None = None
         self._thread: threading.Thread | None = None
         _engines.add(self)
@@ -37,17 +39,13 @@ class Engine:
     def start(self, work: Coroutine[Any, Any, R]) -> Future[R]:
         """Runs ``work`` in the engine's loop."""
         with self._lock:
-            loop = self._loop
-            if loop is None:
-                self._selector = DefaultSelector()
-                loop = self._loop = asyncio.SelectorEventLoop(self._selector)
-                self._thread = threading.Thread(target=_run, args=(loop,), name=f"seatrace-{self._name}", daemon=True)
-                self._thread.start()
-            return asyncio.run_coroutine_threadsafe(work, loop)
+            return asyncio.run_coroutine_threadsafe(work, self._opened().loop)
 
     async def call(self, work: Coroutine[Any, Any, R]) -> R:
         """Awaits ``work``, which runs in the engine's loop and is cancelled with the caller."""
-        return await asyncio.wrap_future(self.start(work))
+        with self._lock:
+            errand = _Errand(work, self._opened())
+        return await errand.answer
 
     def call_sync(self, work: Coroutine[Any, Any, R]) -> R:
         """Waits for ``work``, which runs in the engine's loop; blocks this thread."""
@@ -58,18 +56,28 @@ class Engine:
             future.cancel()
             raise
 
+    def _opened(self) -> Mail:
+        if self._mail is None:
+            self._selector = DefaultSelector()
+            loop = asyncio.SelectorEventLoop(self._selector)
+            self._mail = Mail(loop)
+            self._thread = threading.Thread(target=_run, args=(loop,), name=f"seatrace-{self._name}", daemon=True)
+            self._thread.start()
+        return self._mail
+
     @property
     def running(self) -> bool:
-        return self._loop is not None
+        return self._mail is not None
 
     def close(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Awaits ``last()`` in the loop, cancels what else runs there, and ends the thread. It starts anew when it is
         needed again."""
         with self._lock:
-            loop, thread = self._loop, self._thread
-            self._loop = self._thread = None
-        if loop is None or thread is None:
+            mail, thread = self._mail, self._thread
+            self._mail = self._thread = None
+        if mail is None or thread is None:
             return
+        loop = mail.loop
         try:
             asyncio.run_coroutine_threadsafe(last(), loop).result()
         finally:
@@ -81,9 +89,45 @@ class Engine:
         self._lock = threading.Lock()
         if self._selector is not None:
             self._selector.close()  # parent and child share it: what is taken out of it here is missing there
-        inherit(self._loop)
-        self._loop = self._selector = self._thread = None
+        inherit(self._mail)
+        self._mail = self._selector = self._thread = None
         self._forget()
+
+
+class _Errand(Generic[R]):
+    """Work in a loop of another thread, in the caller's context, and its answer in the caller's loop."""
+
+    def __init__(self, work: Coroutine[Any, Any, R], there: Mail) -> None:
+        self._work = work
+        self._there, self._back = there, mail_here()
+        self.answer: asyncio.Future[R] = self._back.loop.create_future()
+        self.answer.add_done_callback(self._answered)
+        there.send(copy_context().run, self._begin)
+
+    def _begin(self) -> None:
+        self._task = asyncio.ensure_future(self._work)
+        self._task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Future[R]) -> None:
+        self._back.send(self._bring, task)
+
+    def _bring(self, task: asyncio.Future[R]) -> None:
+        answer, error = self.answer, None if task.cancelled() else task.exception()
+        if answer.done():
+            pass
+        elif task.cancelled():
+            answer.cancel()
+        elif error is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(task.result())
+
+    def _answered(self, answer: asyncio.Future[R]) -> None:
+        if answer.cancelled():
+            self._there.send(self._end)
+
+    def _end(self) -> None:
+        self._task.cancel()
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:

@@ -36,18 +36,17 @@ async def perform(handler: Handler, attempt: Attempt, timeout: float | None, thr
         work = loop.run_in_executor(threads(), copy_context().run, handler, attempt)
     else:
         work = asyncio.ensure_future(handler(attempt))
-    ended = asyncio.Event()
+    ended: asyncio.Future[None] = loop.create_future()  # cancelled when the attempt ends before its work
 
     def stop() -> None:
         try:
-            loop.call_soon_threadsafe(ended.set)
+            loop.call_soon_threadsafe(ended.cancel)
         except RuntimeError:  # the loop is closed: so is the attempt
             pass
 
     attempt.on_end(stop)
-    watch = asyncio.ensure_future(ended.wait())
     try:
-        await asyncio.wait({work, watch}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({work, ended}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
             attempt.end("timeout")
             if not in_thread:
@@ -62,7 +61,7 @@ async def perform(handler: Handler, attempt: Attempt, timeout: float | None, thr
             raise StillRunning from None
         raise
     finally:
-        watch.cancel()
+        ended.cancel()
     if not work.done():
         work.add_done_callback(_look)
         raise StillRunning if in_thread else asyncio.CancelledError

@@ -200,7 +200,7 @@ class Worker:
     async def _take(self, most: int, wait: float) -> list[Delivery]:
         """The next jobs. If this is cancelled, jobs that come in the same moment are given back."""
         queue = self.queue
-        taking = asyncio.wrap_future(queue.engine.start(queue.backend.take(queue.name, most, self._lease, wait)))
+        taking = asyncio.ensure_future(queue.engine.call(queue.backend.take(queue.name, most, self._lease, wait)))
         try:
             return await asyncio.shield(taking)
         except asyncio.CancelledError:
