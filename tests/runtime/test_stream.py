@@ -84,20 +84,27 @@ def test_a_finished_stream_tells_how_it_went() -> None:
         assert captured.points("seatrace.stream.duration")[0].attributes["seatrace.stream.outcome"] == "completed"
 
 
-def test_waiting_for_a_chunk_is_a_stall_and_a_slow_consumer_is_none() -> None:
-    release = threading.Event()
+def test_waiting_for_a_chunk_is_a_stall_and_a_slow_consumer_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0
+    monkeypatch.setattr("seatrace.runtime._watch.perf_counter_ns", lambda: now)
+
+    def pass_by(milliseconds: int) -> None:
+        nonlocal now
+        now += milliseconds * 1_000_000
 
     def source() -> Iterator[int]:
         yield 1
+        pass_by(29)
         yield 2
-        release.wait(0.05)
+        pass_by(50)
         yield 3
 
     with testing.capture() as captured:
         stream = observe_stream(source(), stall_after=0.03)
         next(stream)
-        release.wait(0.05)  # the consumer takes its time
+        pass_by(50)  # the consumer takes its time
         next(stream)
+        assert captured.total("seatrace.stream.stalls") == 0
         next(stream)
         stream.close()
         assert captured.total("seatrace.stream.stalls") == 1
