@@ -20,6 +20,8 @@ from seatrace.demo.fake_model import Ask, Reply, ToolCall
 from seatrace.demo.provider import FakeProvider, Fault
 from seatrace.testing import Captured, capture
 
+from .models import ITS_OWN_WARNINGS, model
+
 with warnings.catch_warnings():  # Semantic Kernel's, about its own models
     warnings.simplefilter("ignore")
     from semantic_kernel.agents import (
@@ -35,14 +37,10 @@ with warnings.catch_warnings():  # Semantic Kernel's, about its own models
     )
     from semantic_kernel.agents.orchestration.orchestration_base import OrchestrationBase, OrchestrationResult
     from semantic_kernel.agents.runtime import InProcessRuntime
-    from semantic_kernel.connectors.ai.open_ai import OpenAIChatCompletion, OpenAIChatPromptExecutionSettings
+    from semantic_kernel.connectors.ai.open_ai import OpenAIChatPromptExecutionSettings
     from semantic_kernel.exceptions import ServiceResponseException
 
-pytestmark = [
-    pytest.mark.asyncio,
-    pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:coroutine method 'aclose' of:RuntimeWarning"),
-]
+pytestmark = [pytest.mark.asyncio, *ITS_OWN_WARNINGS]
 
 
 def talk(ask: Ask) -> Reply:
@@ -76,11 +74,6 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
         monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
         monkeypatch.setenv("OPENAI_BASE_URL", f"{provider.url}/v1")
         yield provider
-
-
-def model() -> OpenAIChatCompletion:
-    """Keeps no connection: nobody closes the clients of Semantic Kernel."""
-    return OpenAIChatCompletion(ai_model_id=crew.MODEL, default_headers={"Connection": "close"})
 
 
 def agents() -> list[Any]:

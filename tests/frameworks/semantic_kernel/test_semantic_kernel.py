@@ -22,22 +22,20 @@ from seatrace.demo.fake_model import Ask, Reply
 from seatrace.demo.provider import FakeProvider
 from seatrace.testing import Captured, capture
 
+from .models import ITS_OWN_WARNINGS, OpenAIChatCompletion, model
+
 with warnings.catch_warnings():  # Semantic Kernel's, about its own models
     warnings.simplefilter("ignore")
     from semantic_kernel import Kernel
     from semantic_kernel.agents import AgentGroupChat, ChatCompletionAgent, ChatHistoryAgentThread
     from semantic_kernel.connectors.ai.chat_completion_client_base import ChatCompletionClientBase
     from semantic_kernel.connectors.ai.completion_usage import CompletionUsage
-    from semantic_kernel.connectors.ai.open_ai import OpenAIChatCompletion
     from semantic_kernel.contents import ChatMessageContent, StreamingChatMessageContent
     from semantic_kernel.functions import KernelFunction, kernel_function
     from semantic_kernel.utils.telemetry.agent_diagnostics import decorators as agent_spans
     from semantic_kernel.utils.telemetry.model_diagnostics import decorators as model_spans
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:coroutine method 'aclose' of:RuntimeWarning"),
-]
+pytestmark = ITS_OWN_WARNINGS
 
 
 class Harbour:
@@ -78,11 +76,6 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
         monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
         monkeypatch.setenv("OPENAI_BASE_URL", f"{provider.url}/v1")
         yield provider
-
-
-def model() -> OpenAIChatCompletion:
-    """Keeps no connection: nobody closes the clients of Semantic Kernel."""
-    return OpenAIChatCompletion(ai_model_id=crew.MODEL, default_headers={"Connection": "close"})
 
 
 def ship() -> ChatCompletionAgent:
