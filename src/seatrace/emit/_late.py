@@ -17,7 +17,7 @@ from seatrace.core import guard
 from ._bounded import plain
 
 Make = Callable[[], Mapping[str, Any]]
-"""Puts attributes together; each time a mapping of its own."""
+"""Puts attributes together."""
 
 making = RLock()
 """Held while something is made that several threads may ask for."""
@@ -78,7 +78,8 @@ def late_attributes() -> Any:
 
 
 def late(make: Make, maxlen: int | None, max_value_len: int | None, *, extended: bool = False) -> Any:
-    """Attributes that are ``make()``, within the limits. ``extended``: mappings and lists, too, as log records have."""
+    """Attributes that are ``make()``, within the limits; they keep that mapping. ``extended``: mappings and lists, too,
+    as log records have."""
     return late_attributes()(make, maxlen, max_value_len, extended)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from time import time_ns
 from typing import Any
 
@@ -248,11 +247,17 @@ class Emitter:
 
     def _told(self, call: Call) -> Make:
         """The attributes of an ended call: put together later, where nothing changes in it any more."""
-        read = partial(end_attributes, call, latest=self._latest, legacy=self._legacy)
-        if call.kind in FINAL_KINDS and not call.attributes:
-            return read
-        attributes = read()
-        return lambda: attributes
+        made: Mapping[str, Any] | None = None
+
+        def told() -> Mapping[str, Any]:
+            nonlocal made
+            if made is None:  # the span and its event ask for them, each when it is exported
+                made = end_attributes(call, latest=self._latest, legacy=self._legacy)
+            return made
+
+        if call.kind not in FINAL_KINDS or call.attributes:
+            told()
+        return told
 
     def _content(self, call: Call) -> Content | None:
         """What may be recorded: nothing where the hook or the cleaning fails, rather than too much."""
