@@ -48,7 +48,7 @@ class Shape(Protocol):
 
 def get(value: Any, name: str) -> Any:
     """Field ``name`` of a client library's object or of a parsed JSON object; ``None`` where it has none."""
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(value, Mapping):  # the second takes its time
         return value.get(name)
     return getattr(value, name, None)
 

@@ -138,7 +138,11 @@ class Emitter:
     def suppressed() -> bool:
         """Whether OpenTelemetry's own switch says that nothing is to be instrumented here."""
         current = otel_context.get_current()
-        return bool(current) and any(current.get(key) for key in _SUPPRESS)
+        if current:
+            for key in _SUPPRESS:
+                if current.get(key):
+                    return True
+        return False
 
     def activate(self, call: Call) -> Any:
         """Makes the call's span current."""
