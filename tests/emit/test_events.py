@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ def test_an_event_has_the_same_attributes(
         monkeypatch.setenv(_VARIABLES[name], str(value))
     logs = LogExporter()
     provider, logger = exported(logs, processor)
-    _events.emit(logger, LogRecord(timestamp=1, event_name="event"), lambda: dict(attributes))
+    _events.emit(logger, _events.Record(timestamp=1, event_name="event"), lambda: dict(attributes))
     logger.emit(LogRecord(timestamp=1, event_name="event", attributes=dict(attributes)))
     provider.force_flush()
 
@@ -53,6 +54,16 @@ def test_an_event_has_the_same_attributes(
     provider.shutdown()
 
 
+def test_a_record_is_copied_as_others_are() -> None:
+    record = _events.Record(timestamp=1, event_name="event", attributes={"a": ["x"]})
+    copied = copy.copy(record)
+    assert type(copied) is _events.Record
+    assert vars(copied) == vars(record)
+    copied.context = None
+    assert record.context is not None  # what the SDK copies it for
+    assert copied.attributes is record.attributes
+
+
 def test_another_logger_gets_the_public_call() -> None:
     seen: list[Any] = []
 
@@ -60,7 +71,7 @@ def test_another_logger_gets_the_public_call() -> None:
         def emit(self, record: LogRecord) -> None:
             seen.append(record.attributes)
 
-    _events.emit(Other(), LogRecord(event_name="event"), lambda: {"a": 1})
+    _events.emit(Other(), _events.Record(event_name="event"), lambda: {"a": 1})
     assert seen == [{"a": 1}]
 
 
@@ -68,5 +79,5 @@ def test_another_sdk_gets_the_public_call(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(_events, "_logs", lambda: None)
     logs = LogExporter()
     _, logger = exported(logs, log_export.SimpleLogRecordProcessor)
-    _events.emit(logger, LogRecord(event_name="event"), lambda: {"a": ["x"]})
+    _events.emit(logger, _events.Record(event_name="event"), lambda: {"a": ["x"]})
     assert dict(logs.get_finished_logs()[0].log_record.attributes) == {"a": ("x",)}

@@ -9,7 +9,7 @@ from typing import Any
 
 from opentelemetry import baggage
 from opentelemetry import context as otel_context
-from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry._logs import SeverityNumber
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode, Tracer, get_current_span, set_span_in_context
 
 from seatrace.core import guard
@@ -19,7 +19,7 @@ from seatrace.core.record import Call, Content, RateLimit
 from . import rate_limits
 from . import semconv as names
 from ._bounded import set_attributes
-from ._events import emit
+from ._events import Record, emit
 from ._late import Make, put_later
 from ._recorder import Moment
 from ._starter import Starter
@@ -313,7 +313,7 @@ class Emitter:
         self._log(event, SeverityNumber.WARN, lambda: details, live.context, ended)
 
     def _log(self, event: str, severity: SeverityNumber, attributes: Make, context: Any, timestamp: int) -> None:
-        record = LogRecord(
+        record = Record(
             timestamp=timestamp,
             observed_timestamp=timestamp,
             context=context,
