@@ -1,8 +1,8 @@
 """A framework's model call where no client that we observe makes it: a model of its own, a client unknown to us.
 
 Most frameworks call their models through clients that are observed themselves; then the client's call is the one that
-counts, and the framework's is not told. Only when nothing has gone out through one by its end (a stream: by its first
-chunk), the framework's call is the call: with the usage that the framework was given.
+counts, and the framework's is not told, nor even made. Only when nothing has gone out through one by its end (a stream:
+by its first chunk), the framework's call is the call: with the usage that the framework was given.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from seatrace.core.record import Call, Content
 
 from ._steps import no_content
 
-Begin = Callable[..., "Call | None"]
+Begin = Callable[..., Call]
 Read = Callable[[Call, Any], Any]
 """Reads an answer or a chunk. ``True`` of a chunk: nothing is to come after it, the call ends before the framework gets
 it (and ends its own span, which ours may be told in)."""
@@ -31,8 +31,9 @@ class ModelCall:
 
     said = None
 
-    def __init__(self, call: Call, line: Pipeline | None, chunk: Read | None) -> None:
-        self.call = call
+    def __init__(self, make: Callable[[], Call], line: Pipeline | None, chunk: Read | None) -> None:
+        self._make = make
+        self._call: Call | None = None
         self._line = line
         self._chunk = chunk
         self._token: Any = None
@@ -43,7 +44,7 @@ class ModelCall:
         self.over = False
 
     @classmethod
-    def begin(cls, make: Callable[[], Call | None], content: Callable[[], Content], chunk: Read | None) -> ModelCall:
+    def begin(cls, make: Callable[[], Call], content: Callable[[], Content], chunk: Read | None) -> ModelCall:
         """Starts one; within a call that is observed already, or another of this kind, it does nothing.
 
         Raises:
@@ -51,32 +52,47 @@ class ModelCall:
         """
         line = pipeline.current
         if line is None or context.observing() is not None or context.outer_call() is not None or line.rests():
-            return cls(Call("inference", "chat"), None, None)
+            return cls(_nothing, None, None)
         try:
-            call = make()
-            if call is not None:
+            made = cls(make, line, chunk)
+            if line.wants_content or pipeline.gates:  # they look at it now
+                made._call = call = make()
                 if line.wants_content:
                     call.content = content()
                 line.admit(call)
-                made = cls(call, line, chunk)
-                made._run = context.current_scope().run
-                if made._run is not None:
-                    made._run.spends("model", made._at[1])
-                return made
+            made._run = context.current_scope().run
+            if made._run is not None:
+                made._run.spends("model", made._at[1])
+            return made
         except pipeline.Refused:
             raise
         except Exception as error:
             guard.fault("begin a call", error)
-        return cls(Call("inference", "chat"), None, None)
+        return cls(_nothing, None, None)
+
+    @property
+    def call(self) -> Call:
+        """What is told, made when it is asked for."""
+        if self._call is None:
+            try:
+                self._call = self._make()
+            except Exception as error:
+                guard.fault("begin a call", error)
+                self._call = _nothing()
+                self._withdraw()
+        return self._call
 
     def taken(self) -> None:
         """A client that is observed makes the call: it is told there, and the gates are asked there."""
-        if self._line is not None and not self._begun:
+        if not self._begun:
             self._withdraw()
 
     def _withdraw(self) -> None:
-        self._line = None
-        pipeline.withdraw(self.call)
+        if self._line is None:
+            return
+        self._line, self._make = None, _nothing  # contexts live longer than calls, and must not keep what was asked
+        if self._call is not None:
+            pipeline.withdraw(self._call)
         if self._run is not None:
             self._run.spent("model", perf_counter_ns())
 
@@ -102,10 +118,10 @@ class ModelCall:
         if len(self._clocks) > CLOCKS_LIMIT:
             del self._clocks[-2]
         try:
-            self._tell()
-            self.call.stream = True
-            if self._chunk is not None and self._chunk(self.call, value):
-                self.end()
+            if self._tell():
+                self.call.stream = True
+                if self._chunk is not None and self._chunk(self.call, value):
+                    self.end()
         except Exception as error:
             guard.fault("read a stream", error)
 
@@ -127,17 +143,18 @@ class ModelCall:
         if isinstance(error, GeneratorExit):
             self.abandon()
             return
+        call = self.call
         if error is not None:
-            self.call.error = error
-            self.call.error_type = type(error).__qualname__
+            call.error = error
+            call.error_type = type(error).__qualname__
         if self._tell():
-            if self.call.stream:
-                read_clocks(self.call, self._clocks)
-            line.end(self.call)
-            self._line = None
+            if call.stream:
+                read_clocks(call, self._clocks)
+            line.end(call)
+            self._line, self._make = None, _nothing
         else:
             self._withdraw()
-        self.call.error = None
+        call.error = None
 
     def abandon(self) -> None:
         """Ends a call whose stream was dropped; one without a chunk was none. Safe in ``__del__``."""
@@ -146,21 +163,27 @@ class ModelCall:
         if line is None:
             return
         if self._begun:
-            self._line = None
+            self._line, self._make = None, _nothing
             read_clocks(self.call, self._clocks)
             line.end(self.call)
         else:
             self._withdraw()
 
     def _tell(self) -> bool:
+        call = self.call
         if self._begun or self._line is None:
             return self._begun
         try:
-            self._line.begin(self.call, at=self._at)
+            self._line.begin(call, at=self._at)
             self._begun = True
         except Exception as error:
             guard.fault("begin a call", error)
         return self._begun
+
+
+def _nothing() -> Call:
+    """Stands in the place of a call that is not told."""
+    return Call("inference", "chat")
 
 
 def model_call(
@@ -170,7 +193,7 @@ def model_call(
 
     Args:
         begin: Makes the call (``Call("inference", "chat", library, request_model=…, provider=…)``) from the method's
-            arguments, ``self`` first; ``None``: not observed.
+            arguments, ``self`` first; at its begin, or when it turns out that nobody else tells it.
         content: The request's messages, from the same arguments; asked only where content is captured.
         read: Reads the complete answer: usage, finish reasons, response id and model; where ``call.content`` is not
             ``None`` its ``output_messages``, too.

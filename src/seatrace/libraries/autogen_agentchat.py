@@ -166,7 +166,7 @@ def _model_of(owner: Any, patches: Patches) -> None:
         client = getattr(client, "client", None)
 
 
-def _begin_model(client: Any, *args: Any, **kwargs: Any) -> Call | None:
+def _begin_model(client: Any, *args: Any, **kwargs: Any) -> Call:
     name = type(client).__name__
     provider = next((provider for start, provider in _PROVIDERS.items() if name.startswith(start)), None)
     model = (getattr(client, "_create_args", None) or {}).get("model") or client.model_info.get("family")

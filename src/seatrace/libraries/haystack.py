@@ -77,7 +77,7 @@ def _found(call: Call, result: Any) -> None:
 # --- models ---------------------------------------------------------------------------------------------------------
 
 
-def _model(self: Any, *args: Any, **kwargs: Any) -> Call | None:
+def _model(self: Any, *args: Any, **kwargs: Any) -> Call:
     call = Call("inference", "chat", "haystack")
     model = getattr(self, "model", None) or getattr(self, "_model", None)
     call.request_model = model if isinstance(model, str) else None

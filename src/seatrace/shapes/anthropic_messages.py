@@ -40,8 +40,6 @@ class AnthropicMessages:
 
     def response(self, call: Call, response: Any) -> None:
         """Reads a ``Message``, ``Completion`` or its JSON."""
-        if isinstance(response, dict):
-            response = Wire(response)
         call.response_id = text(get(response, "id"))
         call.response_model = text(get(response, "model"))
         if reason := get(response, "stop_reason"):

@@ -49,14 +49,12 @@ class OpenAIChat:
 
     def response(self, call: Call, response: Any) -> None:
         """Reads a ``ChatCompletion``, ``Completion`` or its JSON."""
-        if isinstance(response, dict):
-            response = Wire(response)
         call.response_id = text(get(response, "id"))
         call.response_model = text(get(response, "model"))
         call.response_service_tier = text(get(response, "service_tier"))
         call.system_fingerprint = text(get(response, "system_fingerprint"))
         choices = get(response, "choices")
-        reasons = [each.finish_reason for each in choices or () if get(each, "finish_reason")]
+        reasons = [reason for each in choices or () if (reason := get(each, "finish_reason"))]
         if reasons:
             call.finish_reasons = [finish_reason(reason) for reason in reasons]
         elif not choices and get(response, "error"):  # under status 200: to the client library that is an answer

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from seatrace.core.record import Call, Content, Kind
-from seatrace.core.shape import Wire, get, text, whole
+from seatrace.core.shape import get, text, whole
 
 from ._openai_usage import read_usage
 from .openai_chat import strings
@@ -38,8 +38,6 @@ class OpenAIPlain:
         """Model, id and usage where the answer has them; audio bytes have none."""
         if isinstance(response, (str, bytes)):
             return
-        if isinstance(response, dict):
-            response = Wire(response)
         call.response_model = text(get(response, "model"))
         call.response_id = text(get(response, "id"))
         if self.kind == "operation":

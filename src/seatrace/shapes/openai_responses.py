@@ -47,8 +47,6 @@ class OpenAIResponses:
 
     def response(self, call: Call, response: Any) -> None:
         """Reads a ``Response`` or its JSON."""
-        if isinstance(response, dict):
-            response = Wire(response)
         call.response_id = text(get(response, "id"))
         call.response_model = text(get(response, "model"))
         call.response_service_tier = text(get(response, "service_tier"))
