@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import gc
 import time
+import weakref
 from collections.abc import Iterator
+from contextlib import nullcontext
 from time import perf_counter_ns
 from typing import Any
 
 import pytest
 
 import seatrace
-from seatrace.core import pipeline
+from model import ask, client, completion
+from seatrace.core import guard, pipeline
 from seatrace.core import step as steps
 from seatrace.core.patch import Patches
 from seatrace.core.record import Call
@@ -104,6 +109,84 @@ async def test_task_that_outlives_a_model_call_makes_calls_of_its_own(captured: 
 def test_model_call_within_another_is_that_one(captured: Captured) -> None:
     Crew().model(lambda: Crew().model())
     assert [call.library for call in captured.calls] == ["test"]
+
+
+@pytest.fixture
+def made() -> Iterator[list[Any]]:
+    """The models of a crew whose calls were made."""
+    made: list[Any] = []
+
+    def begin(self: Model, work: Any = None) -> Call:
+        made.append(self)
+        if self.broken:
+            raise ValueError("broken")
+        return Call("inference", "chat", "test")
+
+    patches = Patches()
+    patches.replace(Model, "ask", model_call(begin))
+    yield made
+    patches.undo()
+
+
+class Model:
+    def __init__(self, *, broken: bool = False) -> None:
+        self.broken = broken
+
+    def ask(self, work: Any) -> Any:
+        return work()
+
+
+def test_a_model_call_that_an_observed_client_makes_is_not_made(captured: Captured, made: list[Any]) -> None:
+    Crew().run(lambda: Model(broken=True).ask(lambda: ask(client(completion()))))
+    assert made == []
+    assert [call.library for call in captured.calls] == ["openai", "test"]
+    assert captured.total("seatrace.faults") == 0
+
+
+def test_a_gate_sees_a_model_call_before_it_is_made(captured: Captured, made: list[Any]) -> None:
+    seen: list[tuple[str, int]] = []
+    remove = pipeline.add_gate(lambda call: seen.append((call.library, len(made))))
+    try:
+        Model().ask(lambda: ask(client(completion())))
+    finally:
+        remove()
+    assert seen == [("test", 1), ("openai", 1)]
+    assert [call.library for call in captured.calls] == ["openai"]
+
+
+@pytest.mark.parametrize("outcome", [nullcontext(), pytest.raises(OSError, match="away")], ids=["answers", "fails"])
+def test_a_model_call_that_cannot_be_made_is_a_fault_and_no_call(made: list[Any], outcome: Any) -> None:
+    def work() -> None:
+        if not isinstance(outcome, nullcontext):
+            raise OSError("away")
+
+    before = guard.faults.get("begin a call", 0)
+    with capture(strict=False) as captured, seatrace.agent("captain") as run:
+        with outcome:
+            Model(broken=True).ask(work)
+        model_time = run.call.run.time(perf_counter_ns())["model"]
+        time.sleep(0.01)
+        assert run.call.run.time(perf_counter_ns())["model"] == model_time
+    assert len(made) == 1
+    assert [call.kind for call in captured.calls] == ["agent"]
+    assert guard.faults["begin a call"] == before + 1
+
+
+def test_what_was_asked_is_not_kept_by_tasks_that_go_on(captured: Captured, made: list[Any]) -> None:
+    contexts: list[Any] = []
+    for work in (lambda: ask(client(completion())), lambda: None):
+        model = Model()
+        asked = weakref.ref(model)
+
+        def keep(work: Any = work) -> None:
+            contexts.append(contextvars.copy_context())
+            work()
+
+        model.ask(keep)
+        made.clear()
+        del model
+        gc.collect()
+        assert asked() is None
 
 
 def test_time_of_a_run_is_whole_though_its_model_call_could_not_be_told() -> None:
