@@ -112,8 +112,9 @@ def test_model_call_within_another_is_that_one(captured: Captured) -> None:
 
 
 @pytest.fixture
-def made() -> Iterator[list[Any]]:
-    """The models of a crew whose calls were made."""
+def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """The models of a crew whose calls were made, in a program without gates."""
+    monkeypatch.setattr(pipeline, "gates", ())
     made: list[Any] = []
 
     def begin(self: Model, work: Any = None) -> Call:
@@ -140,7 +141,6 @@ def test_a_model_call_that_an_observed_client_makes_is_not_made(captured: Captur
     Crew().run(lambda: Model(broken=True).ask(lambda: ask(client(completion()))))
     assert made == []
     assert [call.library for call in captured.calls] == ["openai", "test"]
-    assert captured.total("seatrace.faults") == 0
 
 
 def test_a_gate_sees_a_model_call_before_it_is_made(captured: Captured, made: list[Any]) -> None:

@@ -32,6 +32,7 @@ class Mail:
         try:
             self.loop.call_soon_threadsafe(self._deliver)
         except RuntimeError:  # closed
+            self._waiting.clear()
             self._woken = False
 
     def _deliver(self) -> None:
