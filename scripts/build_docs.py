@@ -24,7 +24,7 @@ from typing import Any
 import seatrace
 from seatrace.config import Config
 from seatrace.emit import catalogue
-from seatrace.emit.metrics import FAULT_STAGES
+from seatrace.emit.faults import STAGES
 from seatrace.errors import ConfigError
 from seatrace.kit import boards, lint
 from seatrace.kit.rules import Alert, groups
@@ -162,7 +162,7 @@ def buckets() -> str:
 
 def stages() -> str:
     """The label values of ``seatrace.faults``."""
-    return code(FAULT_STAGES)
+    return code(STAGES)
 
 
 # --- boards ---------------------------------------------------------------------------------------------------------

@@ -81,11 +81,11 @@ class Step:
         """Starts a step; one that is not observed (switched off, suppressed, no call made for it) does nothing."""
         line = pipeline.current
         if line is None:
-            return cls(make() or _nothing(), None)
+            return cls(make() or nothing(), None)
         try:
             call = make()
             if call is None or line.rests():
-                return cls(call or _nothing(), None)
+                return cls(call or nothing(), None)
             outer = context.current_scope()
             if call.kind in ("agent", "workflow"):
                 call.run = run = Run(call.name, outer.run)
@@ -104,7 +104,7 @@ class Step:
             raise
         except Exception as error:
             guard.fault("begin a call", error)
-            return cls(_nothing(), None)
+            return cls(nothing(), None)
 
     def enter(self) -> None:
         """Puts scope and span in force."""
@@ -217,6 +217,6 @@ def _within(call: Call) -> Scope:
     return context.narrowed(agent=call.name, run=call.run, conversation=call.conversation_id)
 
 
-def _nothing() -> Call:
+def nothing() -> Call:
     """Stands in the place of a call that is not observed."""
     return Call("tool", "")

@@ -13,11 +13,12 @@ from opentelemetry.metrics import Meter, Observation
 from seatrace.core import guard, signals
 from seatrace.core.record import Call, Exchange, Usage
 
-from . import _waiting, catalogue, semconv
+from . import catalogue, semconv
 from ._recorder import Moment
 from ._series import Family, Room, Series, present
 from ._waiting import Waiting
 from .attributes import network_attributes
+from .faults import count_faults
 
 _SERIES_LIMIT = 2_000
 """Attribute sets kept resolved; the SDK's own cardinality limit is the same number."""
@@ -29,45 +30,6 @@ _OTHER = "_OTHER"
 
 FINAL_KINDS = frozenset({"inference", "embeddings", "tool", "operation", "retrieval"})
 """Kinds of calls of which nothing changes after their end. An agent's run goes on counting what ends later."""
-
-FAULT_STAGES = (
-    "begin a call",
-    "read a response",
-    "read a chunk",
-    "read a stream",
-    "read a raw response",
-    "read an error",
-    "look at a result",
-    "end a stream",
-    "activate a span",
-    "deactivate a span",
-    "price a call",
-    "clean content",
-    "emit a call",
-    "notify a listener",
-    "pass a gate",
-    "measure",
-    "emit an event",
-    "annotate a span",
-    "link a span",
-    "carry a context",
-    "serve metrics",
-    "ask a budget's rule",
-    "reach a budget's ledger",
-    "follow an attempt",
-    "look for loops",
-    "look into a cache",
-    "keep an answer",
-    "classify an error",
-    "work on a job",
-    "renew leases",
-    "move jobs that are due",
-    "patch a class",
-    "watch a connection",
-    "read a request",
-    "read a message",
-)
-"""The closed label set of ``seatrace.faults``: these counters start at zero."""
 
 
 class Metrics:
@@ -89,10 +51,7 @@ class Metrics:
         self._room = Room(_SERIES_LIMIT)
         self._values: dict[str, set[str]] = {}
         self._waiting = Waiting(self._record)
-        faults = meter.create_observable_counter(
-            catalogue.FAULTS.name, [_collected], catalogue.FAULTS.unit, catalogue.FAULTS.description
-        )
-        self._may_wait = type(faults).__module__.startswith("opentelemetry.sdk.metrics")
+        self._may_wait = type(count_faults(meter)).__module__.startswith("opentelemetry.sdk.metrics")
 
     def record(self, call: Call, moment: Moment, *, beside: bool = False) -> None:
         """Everything that the catalogue has for a call of this kind. ``beside``: an official instrumentation observes
@@ -402,12 +361,3 @@ def _modalities(total: int | None, audio: int | None, image: int | None) -> Iter
         return (("unknown", total),)
     rest = total - audio - image
     return [(name, count) for name, count in (("audio", audio), ("image", image), ("text", rest)) if count > 0]
-
-
-def _collected(options: Any) -> Iterable[Observation]:
-    """The callback of ``seatrace.faults``. A reader of the SDK asks asynchronous instruments first, and reads the
-    others after that. A meter knows an instrument once, so this serves those that are made with it later, too."""
-    _waiting.catch_up()
-    counts = dict.fromkeys(FAULT_STAGES, 0)
-    counts.update(guard.faults)
-    return [Observation(count, {semconv.STAGE: stage}) for stage, count in counts.items()]

@@ -17,6 +17,7 @@ from seatrace.core.drive import driven
 from seatrace.core.observe import CLOCKS_LIMIT, read_clocks
 from seatrace.core.pipeline import Pipeline
 from seatrace.core.record import Call, Content
+from seatrace.core.step import nothing
 
 from ._steps import no_content
 
@@ -52,7 +53,7 @@ class ModelCall:
         """
         line = pipeline.current
         if line is None or context.observing() is not None or context.outer_call() is not None or line.rests():
-            return cls(_nothing, None, None)
+            return cls(nothing, None, None)
         try:
             made = cls(make, line, chunk)
             if line.wants_content or pipeline.gates:  # they look at it now
@@ -68,7 +69,7 @@ class ModelCall:
             raise
         except Exception as error:
             guard.fault("begin a call", error)
-        return cls(_nothing, None, None)
+        return cls(nothing, None, None)
 
     @property
     def call(self) -> Call:
@@ -78,7 +79,7 @@ class ModelCall:
                 self._call = self._make()
             except Exception as error:
                 guard.fault("begin a call", error)
-                self._call = _nothing()
+                self._call = nothing()
                 self._withdraw()
         return self._call
 
@@ -90,11 +91,15 @@ class ModelCall:
     def _withdraw(self) -> None:
         if self._line is None:
             return
-        self._line, self._make = None, _nothing  # contexts live longer than calls, and must not keep what was asked
+        self._let_go()
         if self._call is not None:
             pipeline.withdraw(self._call)
         if self._run is not None:
             self._run.spent("model", perf_counter_ns())
+
+    def _let_go(self) -> None:
+        """Contexts live longer than calls, and must not keep what was asked."""
+        self._line, self._make = None, nothing
 
     def enter(self) -> None:
         """What goes out from here on is a part of this call."""
@@ -151,7 +156,7 @@ class ModelCall:
             if call.stream:
                 read_clocks(call, self._clocks)
             line.end(call)
-            self._line, self._make = None, _nothing
+            self._let_go()
         else:
             self._withdraw()
         call.error = None
@@ -163,7 +168,7 @@ class ModelCall:
         if line is None:
             return
         if self._begun:
-            self._line, self._make = None, _nothing
+            self._let_go()
             read_clocks(self.call, self._clocks)
             line.end(self.call)
         else:
@@ -179,11 +184,6 @@ class ModelCall:
         except Exception as error:
             guard.fault("begin a call", error)
         return self._begun
-
-
-def _nothing() -> Call:
-    """Stands in the place of a call that is not told."""
-    return Call("inference", "chat")
 
 
 def model_call(
