@@ -26,24 +26,26 @@ def counts_instructions() -> bool:
 
 
 def instructions(commands: Sequence[Sequence[str]]) -> list[int]:
-    """The instructions of each ``python COMMAND``, counted by callgrind in a process of its own; as many at once as
+    """The instructions of each ``python COMMAND``, counted by cachegrind in a process of its own; as many at once as
     there are cores."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(_callgrind, commands))
+        return list(pool.map(_cachegrind, commands))
 
 
-def _callgrind(command: Sequence[str]) -> int:
+def _cachegrind(command: Sequence[str]) -> int:
+    # Without a cache to simulate it only counts: in less than half the time that callgrind takes for the same number.
+    counting = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]
     ran = subprocess.run(
-        ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", sys.executable, *command],
+        [*counting, sys.executable, *command],
         env={**os.environ, "PYTHONHASHSEED": "0"},
         capture_output=True,
         text=True,
         check=True,
     )
-    found = re.search(r"Collected : (\d+)", ran.stderr)
+    found = re.search(r"I +refs: +([\d,]+)", ran.stderr)
     if found is None:
-        raise RuntimeError(f"callgrind said nothing of instructions: {ran.stderr[-500:]}")
-    return int(found[1])
+        raise RuntimeError(f"cachegrind said nothing of instructions: {ran.stderr[-500:]}")
+    return int(found[1].replace(",", ""))
 
 
 def interval(sample: Sample, figure: Callable[[Sample], float], *, draws: int = 1000) -> tuple[float, float]:
