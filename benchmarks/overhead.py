@@ -170,6 +170,10 @@ def measure(case: Case, rounds: int) -> Cost:
                 spent = (process_time_ns() - started) / 1e3 / case.calls
             if round_:  # the first one warms up
                 taken[name].append(spent)
+        if not round_:  # what stays is not looked at again before each measurement
+            gc.collect()
+            gc.freeze()
+    gc.unfreeze()
     return _cost(taken)
 
 

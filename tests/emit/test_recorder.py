@@ -23,10 +23,11 @@ from opentelemetry.sdk.metrics.view import (
     View,
 )
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.trace import set_span_in_context
+from opentelemetry.trace import NonRecordingSpan, SpanContext, set_span_in_context
 
+from seatrace.core import guard
 from seatrace.emit import _recorder
-from seatrace.emit._recorder import Moment, PublicRecorder, recorder
+from seatrace.emit._recorder import Batch, Moment, PublicRecorder, recorder
 
 ATTRIBUTES = {"gen_ai.operation.name": "chat", "server.port": 443}
 BUCKETS = (0.01, 0.02, 0.04, 0.08)
@@ -128,6 +129,56 @@ def test_leaves_what_the_public_way_leaves(setup: dict[str, Any]) -> None:
         measure(public.tokens, 12, moment)
         if turn % 2:
             assert ours.points() == public.points()
+
+
+@pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS.keys())
+def test_many_at_one_go_leave_what_they_leave_one_by_one(setup: dict[str, Any]) -> None:
+    ours, public = Meters(**setup), Meters(**setup)
+    draw = random.Random(7)
+    fast, count = recorder(ours.duration, ATTRIBUTES), recorder(ours.tokens, ATTRIBUTES)
+    unsampled = set_span_in_context(NonRecordingSpan(SpanContext(1, 2, is_remote=False)))
+    for turn in range(4):
+        moments = [Moment(1_000 * turn + at, unsampled if at % 3 else CONTEXT) for at in range(60)]
+        values = [*(each / 1e9 for each in EDGES), *(draw.expovariate(30) for _ in moments[len(EDGES) :])]
+        measured = list(zip(values, moments, strict=True))
+        batch = Batch()
+        batch.measured[fast] += measured
+        counted = [Moment(at, CONTEXT) for at in range(60)]  # of these one is picked at random
+        batch.measured[count] += enumerate(counted)
+        batch.record()
+        assert not batch.measured
+        for value, moment in measured:
+            measure(public.duration, value, moment)
+        for at, moment in enumerate(counted):
+            measure(public.tokens, at, moment)
+        if turn % 2:
+            assert ours.points() == public.points()
+
+
+def test_of_many_counted_at_one_go_each_may_become_the_exemplar() -> None:
+    meters = Meters()
+    count = recorder(meters.tokens, ATTRIBUTES)
+    kept = set()
+    for _ in range(200):
+        for values in ((1, 2), (3,)):
+            count.record_all([(value, Moment(value, CONTEXT)) for value in values])
+        (point,) = meters.reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
+        kept.update(each.value for each in point.exemplars)
+    assert kept == {1, 2, 3}
+
+
+def test_one_recorder_that_fails_takes_no_other_of_its_batch_along() -> None:
+    class Broken(PublicRecorder):
+        def record_all(self, measured: Any) -> None:
+            raise OSError("gone")
+
+    meters = Meters()
+    good, bad, batch, before = recorder(meters.tokens, {}), Broken(meters.duration, {}), Batch(), guard.faults.copy()
+    for each in (bad, good, bad):
+        batch.measured[each].append((1, Moment(1, CONTEXT)))
+    batch.record()
+    assert [name for name, *_ in meters.points()] == ["tokens"]
+    assert guard.faults["emit a call"] == before["emit a call"] + 1
 
 
 def measure(instrument: Any, value: float, moment: Moment) -> None:

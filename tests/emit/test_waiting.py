@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +15,7 @@ from opentelemetry.sdk.metrics.view import DropAggregation, View
 
 import seatrace
 from seatrace.core import pipeline
-from seatrace.emit import metrics
+from seatrace.emit import _waiting, metrics
 from seatrace.emit._waiting import LIMIT
 
 
@@ -132,3 +134,77 @@ def test_one_that_fails_takes_no_other_along() -> None:
     work()
     made._waiting._calls.appendleft((None, None, False))  # type: ignore[arg-type]
     assert counted(reader) == 1
+
+
+def test_who_collects_waits_until_another_thread_has_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = InMemoryMetricReader()
+    made = instrument(MeterProvider([reader], shutdown_on_exit=False))
+    measuring, go_on, record = threading.Event(), threading.Event(), made._waiting._record
+
+    def slowly(*waited: Any) -> None:
+        measuring.set()
+        assert go_on.wait(30)
+        record(*waited)
+
+    monkeypatch.setattr(made._waiting, "_record", slowly)
+    work()
+    other = threading.Thread(target=made._waiting.catch_up)
+    other.start()
+    assert measuring.wait(30)
+    threading.Timer(0.05, go_on.set).start()
+    assert counted(reader) == 1
+    other.join()
+
+
+def test_nobody_else_waits_meanwhile() -> None:
+    reader = InMemoryMetricReader()
+    made = instrument(MeterProvider([reader], shutdown_on_exit=False))
+    with _waiting._measuring:
+        caller = threading.Thread(target=lambda: [work() for _ in range(LIMIT + 1)])
+        caller.start()
+        caller.join(30)
+        assert not caller.is_alive()
+        assert len(made._waiting) == LIMIT + 1
+    assert counted(reader) == LIMIT + 1
+
+
+def test_a_signal_in_the_middle_measures_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = InMemoryMetricReader()
+    made = instrument(MeterProvider([reader], shutdown_on_exit=False))
+    record, seen = made._waiting._record, []
+
+    def interrupted(*waited: Any) -> None:
+        record(*waited)
+        if not seen:
+            seen.append(None)
+            seen.append(counted(reader))  # what a handler does that flushes
+
+    monkeypatch.setattr(made._waiting, "_record", interrupted)
+    for _ in range(3):
+        work()
+    made._waiting.catch_up()
+    assert seen == [None, 3]
+    assert counted(reader) == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_measures_nothing_of_its_parents_and_can_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = InMemoryMetricReader()
+    made = instrument(MeterProvider([reader], shutdown_on_exit=False))
+    record, children = made._waiting._record, []
+
+    def forking(*waited: Any) -> None:
+        record(*waited)
+        if not children:
+            children.append(os.fork())
+            if not children[0]:
+                _waiting.catch_up()
+                work()
+                os._exit(counted(reader))
+
+    monkeypatch.setattr(made._waiting, "_record", forking)
+    work()
+    work()
+    made._waiting.catch_up()
+    assert counted(reader) == 2
+    assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 1

@@ -9,11 +9,14 @@ used: limits, odd values, another SDK or version get the public call.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
+from itertools import chain, compress
+from operator import is_
 from typing import Any, NamedTuple
 
 _PLAIN = frozenset({str, int, float, bool, tuple})
 _TEXT = frozenset({str})
+_is_tuple = partial(is_, tuple)
 
 
 def set_attributes(span: Any, attributes: Mapping[str, Any]) -> None:
@@ -27,12 +30,11 @@ def set_attributes(span: Any, attributes: Mapping[str, Any]) -> None:
 
 def plain(attributes: Mapping[str, Any]) -> bool:
     """Whether the SDK would take them as they are, but for its limits."""
-    kinds = set(map(type, attributes.values()))
-    if not kinds <= _PLAIN or not _TEXT.issuperset(map(type, attributes)) or "" in attributes:
+    kinds = [*map(type, attributes.values())]
+    if not _PLAIN.issuperset(kinds) or not _TEXT.issuperset(map(type, attributes)) or "" in attributes:
         return False
-    return tuple not in kinds or all(
-        _TEXT.issuperset(map(type, each)) for each in attributes.values() if type(each) is tuple
-    )
+    in_tuples = chain.from_iterable(compress(attributes.values(), map(_is_tuple, kinds)))
+    return _TEXT.issuperset(map(type, in_tuples))
 
 
 def fill(bounded: Any, attributes: Mapping[str, Any], kind: Any) -> None:

@@ -97,7 +97,9 @@ def put_later(attributes: Any, more: Make) -> bool:
 
 def _both(first: Mapping[str, Any], more: Mapping[str, Any]) -> Mapping[str, Any]:
     """In the order in which the SDK, which drops the oldest where there are too many, would have them."""
-    return {**{name: value for name, value in first.items() if name not in more}, **more}
+    if not first.keys().isdisjoint(more):
+        first = {name: value for name, value in first.items() if name not in more}
+    return {**first, **more}
 
 
 def _after_fork() -> None:

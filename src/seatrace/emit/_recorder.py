@@ -2,24 +2,28 @@
 
 ``Histogram.record`` is the dearest thing on the path of a call: it validates and copies the attributes, hashes them and
 looks the aggregation up, each time. A :class:`Recorder` does that once for an attribute set that repeats, asks the
-exemplar filter once a call, and puts the many gaps of a stream into a histogram at one go. It relies on internals of
-opentelemetry-sdk, so everything is looked at before it is used: any other SDK, reader or version gets the public call
-instead.
+exemplar filter once a call, and puts the many gaps of a stream, and what many calls measured, into an aggregation at
+one go. It relies on internals of opentelemetry-sdk, so everything is looked at before it is used: any other SDK, reader
+or version gets the public call instead.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
+from random import randrange
 from typing import Any, NamedTuple, Protocol
+
+from seatrace.core import guard
 
 
 class Moment:
     """When and where something was measured: what all measurements of one call have in common. To the SDK's
     aggregations it is the measurement itself."""
 
-    __slots__ = ("attributes", "context", "instrument", "sampled", "time_unix_nano", "value")
+    __slots__ = ("attributes", "batch", "context", "instrument", "sampled", "time_unix_nano", "value")
 
     def __init__(self, time_unix_nano: int, context: Any) -> None:
         self.time_unix_nano = time_unix_nano
@@ -29,6 +33,30 @@ class Moment:
         self.value: float = 0
         self.sampled: bool | None = None
         """What the exemplar filter said of this context, once it was asked."""
+        self.batch: Batch | None = None
+        """Where its measurements wait for those of other calls."""
+
+
+Measured = Sequence[tuple[float, Moment]]
+"""Values, each with its moment, in the order in which they were measured."""
+
+
+class Batch:
+    """What many calls measured, by recorder."""
+
+    __slots__ = ("measured",)
+
+    def __init__(self) -> None:
+        self.measured: defaultdict[Recorder, list[tuple[float, Moment]]] = defaultdict(list)
+
+    def record(self) -> None:
+        """Records all of them. Where that fails for one recorder, the others get theirs."""
+        while self.measured:
+            recorder, measured = self.measured.popitem()
+            try:
+                recorder.record_all(measured)
+            except Exception as error:
+                guard.fault("emit a call", error)
 
 
 class Recorder(Protocol):
@@ -36,6 +64,9 @@ class Recorder(Protocol):
 
     def record(self, value: float, moment: Moment) -> None:
         """Records ``value``, at least 0."""
+
+    def record_all(self, measured: Measured) -> None:
+        """Records many values (at least one), as one by one."""
 
     def record_durations(self, nanoseconds: Sequence[int], moment: Moment) -> None:
         """Records many durations (at least one) of one moment, in seconds and in ascending order."""
@@ -53,6 +84,11 @@ class PublicRecorder:
     def record(self, value: float, moment: Moment) -> None:
         """Records ``value``."""
         self._record(value, self._attributes, moment.context)
+
+    def record_all(self, measured: Measured) -> None:
+        """Records them one by one."""
+        for value, moment in measured:
+            self.record(value, moment)
 
     def record_durations(self, nanoseconds: Sequence[int], moment: Moment) -> None:
         """Records them one by one."""
@@ -90,25 +126,47 @@ class DirectRecorder:
         for aggregate in self._aggregates:
             aggregate(moment, sampled)
 
+    def record_all(self, measured: Measured) -> None:
+        """Records them at one go, where the aggregation is one that can be filled so."""
+        for place, aggregation in self._locked():
+            fill = place.fill_all if self._filters_by_context else None
+            if fill is not None:
+                sampled = [
+                    (value, moment)
+                    for value, moment in measured
+                    if moment.sampled or (moment.sampled is None and self._sampled(value, moment))
+                ]
+                fill(aggregation, measured, sampled, self._attributes)
+                continue
+            for value, moment in measured:
+                aggregation.aggregate(moment, self._measured(value, moment))
+
     def record_durations(self, nanoseconds: Sequence[int], moment: Moment) -> None:
         """Records them at one go, where the aggregation is one that can be filled so."""
+        ascending = sorted(nanoseconds)
+        for place, aggregation in self._locked():
+            if place.fill_all is _count_all and self._filters_by_context:
+                _count(aggregation, ascending, moment, self._measured(0.0, moment))
+                continue
+            for duration in ascending:
+                aggregation.aggregate(moment, self._measured(duration / 1e9, moment))
+
+    def _locked(self) -> Iterator[tuple[_Place, Any]]:
+        """Each place with its aggregation in force, while its lock is held."""
         if self._consumer._reader_storages is not self._storages:
             self._resolve()
-        ascending = sorted(nanoseconds)
         for place in self._places:
             with place.match._lock:
-                aggregation = place.aggregation()
-                if place.counts_in_bulk and self._filters_by_context:
-                    _count(aggregation, ascending, moment, self._measured(0.0, moment))
-                    continue
-                for duration in ascending:
-                    aggregation.aggregate(moment, self._measured(duration / 1e9, moment))
+                yield place, place.aggregation()
 
     def _measured(self, value: float, moment: Moment) -> bool:
         """Makes ``moment`` a measurement of this recorder's; returns whether it may become an exemplar."""
         moment.value = value
         moment.attributes = self._attributes
         moment.instrument = self._instrument
+        return self._sampled(value, moment)
+
+    def _sampled(self, value: float, moment: Moment) -> bool:
         sampled = moment.sampled
         if sampled is None:
             sampled = bool(self._filter.should_sample(value, moment.time_unix_nano, self._attributes, moment.context))
@@ -130,14 +188,14 @@ class DirectRecorder:
 class _Place:
     """Where one reader, or one view of it, keeps one attribute set of one instrument."""
 
-    __slots__ = ("_attributes", "_key", "counts_in_bulk", "match")
+    __slots__ = ("_attributes", "_key", "fill_all", "match")
 
     def __init__(self, match: Any, attributes: Mapping[str, Any]) -> None:
         kept = match._view._attribute_keys
         self._attributes = {name: value for name, value in attributes.items() if kept is None or name in kept}
         self._key = _internals().hash_attributes(self._attributes)
         self.match = match
-        self.counts_in_bulk = _counts_in_bulk(match._aggregation)
+        self.fill_all = _fills_all(match._aggregation)
 
     def aggregation(self) -> Any:
         """The aggregation in force. The lock of ``match`` must be held."""
@@ -153,6 +211,42 @@ class _Place:
     def _aggregate(self, measurement: Any, sampled: bool) -> None:
         with self.match._lock:
             self.aggregation().aggregate(measurement, sampled)
+
+
+Fill = Callable[[Any, Measured, Measured, Mapping[str, Any]], None]
+"""Does what ``aggregate`` would do, one after the other, for all that was measured and for what of it was sampled."""
+
+
+def _count_all(aggregation: Any, measured: Measured, sampled: Measured, attributes: Mapping[str, Any]) -> None:
+    bounds, values = aggregation._boundaries, [value for value, _ in measured]
+    with aggregation._lock:
+        counts = aggregation._value
+        if counts is None:
+            counts = aggregation._value = aggregation._get_empty_bucket_counts()
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        aggregation._sum += sum(values)
+        if aggregation._record_min_max:
+            aggregation._min = min(aggregation._min, *values)
+            aggregation._max = max(aggregation._max, *values)
+    latest = {bisect_left(bounds, each[0]): each for each in sampled}  # the reservoir keeps the last one of each bucket
+    for value, moment in latest.values():
+        aggregation._reservoir.offer(value, moment.time_unix_nano, attributes, moment.context)
+
+
+def _sum_all(aggregation: Any, measured: Measured, sampled: Measured, attributes: Mapping[str, Any]) -> None:
+    with aggregation._lock:
+        aggregation._value = (aggregation._value or 0) + sum(value for value, _ in measured)
+    if not sampled:
+        return
+    reservoir = aggregation._reservoir
+    with reservoir._lock:  # it keeps one of all that it has seen, each as likely as any other
+        seen = reservoir._measurements_seen
+        reservoir._measurements_seen += len(sampled)
+        drawn = randrange(reservoir._measurements_seen) - seen
+        if drawn >= 0:
+            value, moment = sampled[drawn]
+            reservoir._reservoir_storage[0].offer(value, moment.time_unix_nano, attributes, moment.context)
 
 
 def _count(aggregation: Any, ascending: Sequence[int], moment: Moment, sampled: bool) -> None:
@@ -192,22 +286,39 @@ def _seconds(nanoseconds: int) -> float:
     return nanoseconds / 1e9
 
 
-def _counts_in_bulk(aggregation: Any) -> bool:
+def _fills_all(aggregation: Any) -> Fill | None:
+    """How to fill an aggregation like this one at one go; ``None`` where it is another one than we know."""
     known = _internals()
-    return (
-        type(aggregation) is known.histogram
-        and type(getattr(aggregation, "_reservoir", None)) is known.reservoir
-        and all(hasattr(aggregation, name) for name in _USED)
-    )
+    reservoir: Any = getattr(aggregation, "_reservoir", None)
+    kept_by = type(reservoir)
+    if type(aggregation) is known.histogram:
+        fits = kept_by is known.reservoir and all(hasattr(aggregation, name) for name in _OF_HISTOGRAMS)
+        return _count_all if fits else None
+    if type(aggregation) is known.sum and kept_by is known.reservoir_of_sum:
+        fits = all(hasattr(reservoir, name) for name in _OF_RESERVOIRS) and reservoir._size == 1
+        return _sum_all if fits and hasattr(aggregation, "_value") and hasattr(aggregation, "_lock") else None
+    return None
 
 
-_USED = ("_boundaries", "_get_empty_bucket_counts", "_lock", "_max", "_min", "_record_min_max", "_sum", "_value")
+_OF_HISTOGRAMS = (
+    "_boundaries",
+    "_get_empty_bucket_counts",
+    "_lock",
+    "_max",
+    "_min",
+    "_record_min_max",
+    "_sum",
+    "_value",
+)
+_OF_RESERVOIRS = ("_lock", "_measurements_seen", "_reservoir_storage", "_size")
 
 
 class _Internals(NamedTuple):
     hash_attributes: Any
     histogram: type
     reservoir: type
+    sum: type
+    reservoir_of_sum: type
     filters_by_context: tuple[type, ...]
     """Exemplar filters whose answer is the same for every value of a call."""
 
@@ -221,6 +332,8 @@ def _internals() -> _Internals:
         _view_instrument_match._hash_attributes,
         aggregation._ExplicitBucketHistogramAggregation,
         metrics.AlignedHistogramBucketExemplarReservoir,
+        aggregation._SumAggregation,
+        metrics.SimpleFixedSizeExemplarReservoir,
         (metrics.TraceBasedExemplarFilter, metrics.AlwaysOnExemplarFilter, metrics.AlwaysOffExemplarFilter),
     )
 

@@ -75,9 +75,12 @@ class Series:
         self._recorders: dict[str, Recorder] = {}
 
     def add(self, metric: catalogue.Metric, value: float, moment: Moment) -> None:
-        """Records one value."""
-        found = self._recorders.get(metric.name)
-        (found or self._resolved(metric)).record(value, moment)
+        """Records one value, at once or with the moment's batch."""
+        found = self._recorders.get(metric.name) or self._resolved(metric)
+        if moment.batch is None:
+            found.record(value, moment)
+        else:
+            moment.batch.measured[found].append((value, moment))
 
     def add_durations(self, metric: catalogue.Metric, nanoseconds: list[int], moment: Moment) -> None:
         """Records many durations (at least one) at once, in seconds."""
