@@ -51,10 +51,11 @@ class Batch:
 
     def record(self) -> None:
         """Records all of them. Where that fails for one recorder, the others get theirs."""
-        while self.measured:
-            recorder, measured = self.measured.popitem()
+        for recorder in list(self.measured):  # first come, first served: some SDKs tell of instruments in that order
+            measured = self.measured.pop(recorder, None)
             try:
-                recorder.record_all(measured)
+                if measured:  # else a signal's handler was faster
+                    recorder.record_all(measured)
             except Exception as error:
                 guard.fault("emit a call", error)
 
