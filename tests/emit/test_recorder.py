@@ -158,13 +158,16 @@ def test_many_at_one_go_leave_what_they_leave_one_by_one(setup: dict[str, Any]) 
 def test_of_many_counted_at_one_go_each_may_become_the_exemplar() -> None:
     meters = Meters()
     count = recorder(meters.tokens, ATTRIBUTES)
-    kept = set()
+    kept, numbers = set(), random.getstate()
     for _ in range(200):
         for values in ((1, 2), (3,)):
             count.record_all([(value, Moment(value, CONTEXT)) for value in values])
         (point,) = meters.reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
         kept.update(each.value for each in point.exemplars)
     assert kept == {1, 2, 3}
+    assert (
+        random.getstate() == numbers or not DIRECT
+    )  # a program's own numbers are left alone; older SDKs draw from them
 
 
 def test_one_recorder_that_fails_takes_no_other_of_its_batch_along() -> None:

@@ -44,6 +44,17 @@ def off() -> Iterator[None]:
     seatrace.uninstrument()
 
 
+@pytest.fixture
+def reader() -> InMemoryMetricReader:
+    return InMemoryMetricReader()
+
+
+@pytest.fixture
+def made(reader: InMemoryMetricReader) -> metrics.Metrics:
+    """Where calls are measured that ``reader`` collects."""
+    return instrument(MeterProvider([reader], shutdown_on_exit=False))
+
+
 def instrument(provider: Any, **settings: Any) -> metrics.Metrics:
     seatrace.instrument(meter_provider=provider, exporter="none", **settings)
     line: Any = pipeline.current
@@ -51,9 +62,7 @@ def instrument(provider: Any, **settings: Any) -> metrics.Metrics:
     return made
 
 
-def test_calls_are_recorded_when_a_reader_collects() -> None:
-    reader = InMemoryMetricReader()
-    made = instrument(MeterProvider([reader], shutdown_on_exit=False))
+def test_calls_are_recorded_when_a_reader_collects(reader: InMemoryMetricReader, made: metrics.Metrics) -> None:
     work()
     assert len(made._waiting) == 1
     assert (counted(reader), len(made._waiting)) == (1, 0)
@@ -71,9 +80,7 @@ def test_every_reader_sees_them_at_its_next_collection() -> None:
     assert [counted(each) for each in readers] == [2, 0]
 
 
-def test_only_so_many_wait() -> None:
-    reader = InMemoryMetricReader()
-    made = instrument(MeterProvider([reader], shutdown_on_exit=False))
+def test_only_so_many_wait(reader: InMemoryMetricReader, made: metrics.Metrics) -> None:
     for _ in range(1000):
         work()
         assert len(made._waiting) < LIMIT
@@ -128,17 +135,15 @@ def test_calls_with_content_do_not_wait() -> None:
     assert counted(reader) == 1
 
 
-def test_one_that_fails_takes_no_other_along() -> None:
-    reader = InMemoryMetricReader()
-    made = instrument(MeterProvider([reader], shutdown_on_exit=False))
+def test_one_that_fails_takes_no_other_along(reader: InMemoryMetricReader, made: metrics.Metrics) -> None:
     work()
     made._waiting._calls.appendleft((None, None, False))  # type: ignore[arg-type]
     assert counted(reader) == 1
 
 
-def test_who_collects_waits_until_another_thread_has_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    reader = InMemoryMetricReader()
-    made = instrument(MeterProvider([reader], shutdown_on_exit=False))
+def test_who_collects_waits_until_another_thread_has_measured(
+    monkeypatch: pytest.MonkeyPatch, reader: InMemoryMetricReader, made: metrics.Metrics
+) -> None:
     measuring, go_on, record = threading.Event(), threading.Event(), made._waiting._record
 
     def slowly(*waited: Any) -> None:
@@ -156,9 +161,7 @@ def test_who_collects_waits_until_another_thread_has_measured(monkeypatch: pytes
     other.join()
 
 
-def test_nobody_else_waits_meanwhile() -> None:
-    reader = InMemoryMetricReader()
-    made = instrument(MeterProvider([reader], shutdown_on_exit=False))
+def test_nobody_else_waits_meanwhile(reader: InMemoryMetricReader, made: metrics.Metrics) -> None:
     with _waiting._measuring:
         caller = threading.Thread(target=lambda: [work() for _ in range(LIMIT + 1)])
         caller.start()
@@ -168,9 +171,9 @@ def test_nobody_else_waits_meanwhile() -> None:
     assert counted(reader) == LIMIT + 1
 
 
-def test_a_signal_in_the_middle_measures_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    reader = InMemoryMetricReader()
-    made = instrument(MeterProvider([reader], shutdown_on_exit=False))
+def test_a_signal_in_the_middle_measures_the_rest(
+    monkeypatch: pytest.MonkeyPatch, reader: InMemoryMetricReader, made: metrics.Metrics
+) -> None:
     record, seen = made._waiting._record, []
 
     def interrupted(*waited: Any) -> None:
@@ -188,9 +191,9 @@ def test_a_signal_in_the_middle_measures_the_rest(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_child_measures_nothing_of_its_parents_and_can_measure(monkeypatch: pytest.MonkeyPatch) -> None:
-    reader = InMemoryMetricReader()
-    made = instrument(MeterProvider([reader], shutdown_on_exit=False))
+def test_a_child_measures_nothing_of_its_parents_and_can_measure(
+    monkeypatch: pytest.MonkeyPatch, reader: InMemoryMetricReader, made: metrics.Metrics
+) -> None:
     record, children = made._waiting._record, []
 
     def forking(*waited: Any) -> None:

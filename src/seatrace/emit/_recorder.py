@@ -10,10 +10,10 @@ or version gets the public call instead.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
-from random import randrange
+from functools import cache, partial
+from random import Random
 from typing import Any, NamedTuple, Protocol
 
 from seatrace.core import guard
@@ -147,7 +147,7 @@ class DirectRecorder:
         ascending = sorted(nanoseconds)
         for place, aggregation in self._locked():
             if place.fill_all is _count_all and self._filters_by_context:
-                _count(aggregation, ascending, moment, self._measured(0.0, moment))
+                _count_durations(aggregation, ascending, moment, self._measured(0.0, moment))
                 continue
             for duration in ascending:
                 aggregation.aggregate(moment, self._measured(duration / 1e9, moment))
@@ -219,20 +219,33 @@ Fill = Callable[[Any, Measured, Measured, Mapping[str, Any]], None]
 
 
 def _count_all(aggregation: Any, measured: Measured, sampled: Measured, attributes: Mapping[str, Any]) -> None:
-    bounds, values = aggregation._boundaries, [value for value, _ in measured]
-    with aggregation._lock:
-        counts = aggregation._value
-        if counts is None:
-            counts = aggregation._value = aggregation._get_empty_bucket_counts()
-        for value in values:
-            counts[bisect_left(bounds, value)] += 1
-        aggregation._sum += sum(values)
-        if aggregation._record_min_max:
-            aggregation._min = min(aggregation._min, *values)
-            aggregation._max = max(aggregation._max, *values)
-    latest = {bisect_left(bounds, each[0]): each for each in sampled}  # the reservoir keeps the last one of each bucket
+    bucket_of = partial(bisect_left, aggregation._boundaries)
+    values = [value for value, _ in measured]
+    _count(aggregation, Counter(map(bucket_of, values)), sum(values), min(values), max(values))
+    latest = {bucket_of(each[0]): each for each in sampled}  # the reservoir keeps the last one of each bucket
     for value, moment in latest.values():
         aggregation._reservoir.offer(value, moment.time_unix_nano, attributes, moment.context)
+
+
+def _count_durations(aggregation: Any, ascending: Sequence[int], moment: Moment, sampled: bool) -> None:
+    filled = _fill(aggregation._boundaries, ascending)
+    counts = {bucket: count for bucket, count, _ in filled}
+    _count(aggregation, counts, sum(ascending) / 1e9, ascending[0] / 1e9, ascending[-1] / 1e9)
+    if sampled:
+        for _, _, largest in filled:
+            aggregation._reservoir.offer(largest / 1e9, moment.time_unix_nano, moment.attributes, moment.context)
+
+
+def _count(aggregation: Any, counts: Mapping[int, int], total: float, smallest: float, largest: float) -> None:
+    with aggregation._lock:
+        if aggregation._value is None:
+            aggregation._value = aggregation._get_empty_bucket_counts()
+        for bucket, count in counts.items():
+            aggregation._value[bucket] += count
+        aggregation._sum += total
+        if aggregation._record_min_max:
+            aggregation._min = min(aggregation._min, smallest)
+            aggregation._max = max(aggregation._max, largest)
 
 
 def _sum_all(aggregation: Any, measured: Measured, sampled: Measured, attributes: Mapping[str, Any]) -> None:
@@ -244,27 +257,14 @@ def _sum_all(aggregation: Any, measured: Measured, sampled: Measured, attributes
     with reservoir._lock:  # it keeps one of all that it has seen, each as likely as any other
         seen = reservoir._measurements_seen
         reservoir._measurements_seen += len(sampled)
-        drawn = randrange(reservoir._measurements_seen) - seen
+        drawn = _random.randrange(reservoir._measurements_seen) - seen
         if drawn >= 0:
             value, moment = sampled[drawn]
             reservoir._reservoir_storage[0].offer(value, moment.time_unix_nano, attributes, moment.context)
 
 
-def _count(aggregation: Any, ascending: Sequence[int], moment: Moment, sampled: bool) -> None:
-    """What ``aggregate`` would do for each of the durations, one after the other."""
-    filled = _fill(aggregation._boundaries, ascending)
-    with aggregation._lock:
-        if aggregation._value is None:
-            aggregation._value = aggregation._get_empty_bucket_counts()
-        for bucket, count, _ in filled:
-            aggregation._value[bucket] += count
-        aggregation._sum += sum(ascending) / 1e9
-        if aggregation._record_min_max:
-            aggregation._min = min(aggregation._min, ascending[0] / 1e9)
-            aggregation._max = max(aggregation._max, ascending[-1] / 1e9)
-    if sampled:
-        for _, _, largest in filled:  # the reservoir keeps the last one of each bucket
-            aggregation._reservoir.offer(largest / 1e9, moment.time_unix_nano, moment.attributes, moment.context)
+_random = Random()
+"""Not the interpreter's own, whose numbers a program with a seed counts on."""
 
 
 def _fill(bounds: Sequence[float], ascending: Sequence[int]) -> list[tuple[int, int, int]]:
@@ -291,33 +291,27 @@ def _fills_all(aggregation: Any) -> Fill | None:
     """How to fill an aggregation like this one at one go; ``None`` where it is another one than we know."""
     known = _internals()
     reservoir: Any = getattr(aggregation, "_reservoir", None)
-    kept_by = type(reservoir)
-    if type(aggregation) is known.histogram:
-        fits = kept_by is known.reservoir and all(hasattr(aggregation, name) for name in _OF_HISTOGRAMS)
-        return _count_all if fits else None
-    if type(aggregation) is known.sum and kept_by is known.reservoir_of_sum:
-        fits = all(hasattr(reservoir, name) for name in _OF_RESERVOIRS) and reservoir._size == 1
-        return _sum_all if fits and hasattr(aggregation, "_value") and hasattr(aggregation, "_lock") else None
+    kinds = type(aggregation), type(reservoir)
+    if kinds == (known.histogram, known.reservoir_of_histogram) and _has(aggregation, _OF_HISTOGRAMS):
+        return _count_all
+    if kinds == (known.sum, known.reservoir_of_sum) and _has(aggregation, _OF_SUMS) and _has(reservoir, _OF_RESERVOIRS):
+        return _sum_all if reservoir._size == 1 else None
     return None
 
 
-_OF_HISTOGRAMS = (
-    "_boundaries",
-    "_get_empty_bucket_counts",
-    "_lock",
-    "_max",
-    "_min",
-    "_record_min_max",
-    "_sum",
-    "_value",
-)
+def _has(internal: Any, names: tuple[str, ...]) -> bool:
+    return all(hasattr(internal, name) for name in names)
+
+
+_OF_SUMS = ("_lock", "_value")
+_OF_HISTOGRAMS = (*_OF_SUMS, "_boundaries", "_get_empty_bucket_counts", "_max", "_min", "_record_min_max", "_sum")
 _OF_RESERVOIRS = ("_lock", "_measurements_seen", "_reservoir_storage", "_size")
 
 
 class _Internals(NamedTuple):
     hash_attributes: Any
     histogram: type
-    reservoir: type
+    reservoir_of_histogram: type
     sum: type
     reservoir_of_sum: type
     filters_by_context: tuple[type, ...]
