@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from .record import Call, Content, Usage
+from .record import Call, Content
 from .timeline import Spending, Timeline, spending_of
 
 
@@ -66,7 +66,12 @@ class Run:
     kept: dict[Any, Any] = field(default_factory=dict, repr=False)
     """What patterns keep for the life of this run, by a key of their own: a budget's account of it."""
     watch: RunWatch | None = None
+    around: tuple[Run, ...] = field(init=False, repr=False)
+    """The runs that this one is a part of, the innermost first."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __post_init__(self) -> None:
+        self.around = () if self.parent is None else (self.parent, *self.parent.around)
 
     def begins(self, call: Call) -> None:
         """A model or tool call begins; :meth:`add` ends it."""
@@ -76,19 +81,19 @@ class Run:
 
     def spends(self, spending: Spending, clock: int) -> None:
         """From ``clock`` on, time of this run and those around it goes to ``spending``, too."""
-        for run in self._outwards():
+        for run in (self, *self.around):
             with run._lock:
                 run.timeline.begin(spending, clock)
 
     def spent(self, spending: Spending, clock: int) -> None:
         """Until ``clock``."""
-        for run in self._outwards():
+        for run in (self, *self.around):
             with run._lock:
                 run.timeline.end(spending, clock)
 
     def pauses(self, clock: int, until: int) -> None:
         """A model call waits before its next attempt."""
-        for run in self._outwards():
+        for run in (self, *self.around):
             with run._lock:
                 run.timeline.pause(clock, until)
 
@@ -99,7 +104,7 @@ class Run:
 
     def saves(self, cost: float | None, tokens: int | None) -> None:
         """An answer of a cache made a call needless."""
-        for run in self._outwards():
+        for run in (self, *self.around):
             with run._lock:
                 run.saved_cost = _plus(run.saved_cost, cost)
                 run.saved_tokens = _plus(run.saved_tokens, tokens)
@@ -108,19 +113,12 @@ class Run:
 
     def add(self, call: Call) -> None:
         """Counts an ended model or tool call into this run and the runs around it."""
-        for run in self._outwards():
+        for run in (self, *self.around):
             run._count(call, own=run is self)
             if run.watch is not None:
                 run.watch.ended(call, own=run is self)
 
-    def _outwards(self) -> Iterator[Run]:
-        run: Run | None = self
-        while run is not None:
-            yield run
-            run = run.parent
-
     def _count(self, call: Call, *, own: bool) -> None:
-        usage, cost = call.usage or Usage(), call.cost
         spending = spending_of(call)
         with self._lock:
             if spending is not None:
@@ -135,14 +133,18 @@ class Run:
                 self.steps += own
                 if own:
                     self.finish_reasons = call.finish_reasons
-            self.input_tokens = _plus(self.input_tokens, usage.input_tokens)
-            self.output_tokens = _plus(self.output_tokens, usage.output_tokens)
-            self.cost = _plus(self.cost, cost.total if cost else None)
-            if own:
-                self.own_input_tokens = _plus(self.own_input_tokens, usage.input_tokens)
-                self.own_output_tokens = _plus(self.own_output_tokens, usage.output_tokens)
-                self.own_cost = _plus(self.own_cost, cost.total if cost else None)
-            if cost is None and usage.input_tokens is not None:
+            usage, cost = call.usage, call.cost
+            if usage is not None:
+                self.input_tokens = _plus(self.input_tokens, usage.input_tokens)
+                self.output_tokens = _plus(self.output_tokens, usage.output_tokens)
+                if own:
+                    self.own_input_tokens = _plus(self.own_input_tokens, usage.input_tokens)
+                    self.own_output_tokens = _plus(self.own_output_tokens, usage.output_tokens)
+            if cost is not None:
+                self.cost = _plus(self.cost, cost.total)
+                if own:
+                    self.own_cost = _plus(self.own_cost, cost.total)
+            elif usage is not None and usage.input_tokens is not None:
                 self.unpriced += 1
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from .record import Call, Content, Kind
@@ -58,11 +58,15 @@ def text(value: Any) -> str | None:
 
     A plain string, whatever the caller derived from it: an enum's member would format as its name.
     """
+    if type(value) is str:
+        return value or None
     return str.__str__(value) if isinstance(value, str) and value else None
 
 
 def whole(value: Any) -> int | None:
     """``value`` where it is a whole number of at least 0."""
+    if type(value) is int:
+        return value if value >= 0 else None
     if isinstance(value, int) and not isinstance(value, bool):
         return int(value) if value >= 0 else None
     return int(value) if isinstance(value, float) and value >= 0 and value.is_integer() else None
@@ -73,6 +77,22 @@ def number(value: Any) -> float | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     return None
+
+
+def is_true(value: Any) -> bool:
+    """Whether ``value`` is ``True`` itself."""
+    return value is True
+
+
+Parameters = Mapping[str, tuple[str, Callable[[Any], Any]]]
+"""Of parameters by their names on the wire: the field of a call, and what makes its value of the one given."""
+
+
+def read_parameters(call: Call, body: Mapping[str, Any], known: Parameters) -> None:
+    """Reads those of ``known`` that ``body`` has: a few of many, as a rule."""
+    for name in known.keys() & body.keys():
+        field, read = known[name]
+        setattr(call, field, read(body[name]))
 
 
 class Wire:

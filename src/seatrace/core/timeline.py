@@ -72,7 +72,10 @@ class Timeline:
         if passed <= 0:  # another thread was a little faster
             return
         self._last = clock
-        for spending in SPENDINGS:
-            if self._active[spending] > 0:
-                self._spent[spending] += passed
-                return
+        active, spent = self._active, self._spent
+        if active["model"] > 0:
+            spent["model"] += passed
+        elif active["tool"] > 0:
+            spent["tool"] += passed
+        elif active["waiting"] > 0:
+            spent["waiting"] += passed

@@ -57,6 +57,10 @@ def late_attributes() -> Any:
                     del own["make"]
                 return own[name]
 
+        def items(self) -> Any:
+            """As an exporter reads them: without a call for each."""
+            return self._dict.items() if self._immutable else self._dict.copy().items()
+
         def _made(self) -> tuple[int, Mapping[str, Any]]:
             try:
                 given = self.make()

@@ -115,6 +115,7 @@ class Starter:
             and "start_span" not in vars(self._tracer)
             and self._flags(own.trace_flags.sampled, parent) == own.trace_flags
             and vars(ours).keys() <= vars(theirs).keys()
+            and vars(theirs._readable_span()).keys() <= vars(ours._readable_span()).keys()
             and all(_alike(getattr(ours, name), value) for name, value in vars(theirs).items())
         ):
             self._span, self._public = kind, public
@@ -138,6 +139,15 @@ def _span_class(tracer: Any, like: Any) -> Any:
     limits = tracer._span_limits
     maxlen, max_value_len = limits.max_span_attributes, limits.max_span_attribute_length
     late = _late.late_attributes()
+
+    same = {
+        "_end_time": None,
+        "_events": (),
+        "_instrumentation_info": like._instrumentation_info,
+        "_instrumentation_scope": like._instrumentation_scope,
+        "_links": (),
+        "_status": like._status,
+    }
 
     class CallSpan(_Span):
         _end_time = None
@@ -197,22 +207,13 @@ def _span_class(tracer: Any, like: Any) -> Any:
             on_end: Any = self._record_end_metrics
             on_end()
             self._span_processor._on_ending(self)
-            own = vars(self)
-            readable = ReadableSpan(
-                self._name,
-                self._context,
-                self._parent,
-                self._resource,
-                attributes,
-                own.get("_events", ()),
-                own.get("_links", ()),
-                self._kind,
-                self._instrumentation_info,
-                self._status,
-                self._start_time,
-                self._end_time,
-                self._instrumentation_scope,
-            )
-            self._span_processor.on_end(readable)
+            self._span_processor.on_end(self._readable_span())
+
+        def _readable_span(self) -> Any:
+            """A copy that nobody can write to."""
+            readable = object.__new__(ReadableSpan)
+            vars(readable).update(same)
+            vars(readable).update(vars(self))
+            return readable
 
     return CallSpan

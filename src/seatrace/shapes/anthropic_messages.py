@@ -6,11 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from seatrace.core.record import Call, Content, Kind, Usage
-from seatrace.core.shape import Wire, finish_reason, get, number, plain, text, whole
+from seatrace.core.shape import Parameters, Wire, finish_reason, get, is_true, number, plain, read_parameters, text, whole
 
 from .openai_chat import parsed, sequence, strings
 
 _COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+
+_PARAMETERS: Parameters = {
+    "model": ("request_model", text),
+    "stream": ("stream", is_true),
+    "max_tokens": ("max_tokens", whole),
+    "temperature": ("temperature", number),
+    "top_p": ("top_p", number),
+    "top_k": ("top_k", whole),
+    "stop_sequences": ("stop_sequences", strings),
+    "service_tier": ("service_tier", text),
+}
 
 
 class AnthropicMessages:
@@ -24,19 +35,16 @@ class AnthropicMessages:
     def request(self, call: Call, body: Mapping[str, Any]) -> None:
         """Reads the parameters that the conventions know."""
         read = body.get
-        call.request_model = text(read("model"))
-        call.stream = read("stream") is True
-        limit = whole(read("max_tokens"))
-        call.max_tokens = whole(read("max_tokens_to_sample")) if limit is None else limit
-        call.temperature = number(read("temperature"))
-        call.top_p = number(read("top_p"))
-        call.top_k = whole(read("top_k"))
-        call.stop_sequences = strings(read("stop_sequences"))
+        read_parameters(call, body, _PARAMETERS)
+        if call.max_tokens is None:
+            call.max_tokens = whole(read("max_tokens_to_sample"))
         config = read("output_config")
-        call.reasoning_level = text(get(config, "effort"))
+        if config is not None:
+            call.reasoning_level = text(get(config, "effort"))
         if get(config, "format") is not None or get(read("output_format"), "type") is not None:
             call.output_type = "json"
-        call.service_tier = "fast" if read("speed") == "fast" else text(read("service_tier"))
+        if read("speed") == "fast":
+            call.service_tier = "fast"
 
     def response(self, call: Call, response: Any) -> None:
         """Reads a ``Message``, ``Completion`` or its JSON."""

@@ -7,9 +7,46 @@ from collections.abc import Mapping
 from typing import Any
 
 from seatrace.core.record import Call, Content, Kind
-from seatrace.core.shape import Wire, finish_reason, get, number, text, whole
+from seatrace.core.shape import Parameters, Wire, finish_reason, get, is_true, number, read_parameters, text, whole
 
 from ._openai_usage import read_usage
+
+
+def _stop(given: Any) -> list[str] | None:
+    return strings([given] if isinstance(given, str) else given)
+
+
+def _output_type(form: Any) -> str | None:
+    return text_or_json(get(form, "type"))
+
+
+def choice_count(given: Any) -> int | None:
+    """How many answers are asked for, where that is not one."""
+    count = whole(given)
+    return None if count == 1 else count
+
+
+def text_or_json(form: Any) -> str | None:
+    """``gen_ai.output.type`` by the type of the form that an answer is to have."""
+    return None if form is None else "text" if form == "text" else "json"
+
+
+_PARAMETERS: Parameters = {
+    "model": ("request_model", text),
+    "stream": ("stream", is_true),
+    "temperature": ("temperature", number),
+    "top_p": ("top_p", number),
+    "max_completion_tokens": ("max_tokens", whole),
+    "frequency_penalty": ("frequency_penalty", number),
+    "presence_penalty": ("presence_penalty", number),
+    "seed": ("seed", whole),
+    "top_k": ("top_k", whole),
+    "stop": ("stop_sequences", _stop),
+    "n": ("choice_count", choice_count),
+    "reasoning_effort": ("reasoning_level", text),
+    "response_format": ("output_type", _output_type),
+    "service_tier": ("service_tier", text),
+}
 
 
 class OpenAIChat:
@@ -23,29 +60,12 @@ class OpenAIChat:
 
     def request(self, call: Call, body: Mapping[str, Any]) -> None:
         """Reads the parameters that the conventions know."""
-        read = body.get
         call.api_type = self.api_type
-        call.request_model = text(read("model"))
-        call.stream = read("stream") is True
-        call.temperature = number(read("temperature"))
-        call.top_p = number(read("top_p"))
-        limit = whole(read("max_completion_tokens"))
-        call.max_tokens = whole(read("max_tokens")) if limit is None else limit
-        call.frequency_penalty = number(read("frequency_penalty"))
-        call.presence_penalty = number(read("presence_penalty"))
-        call.seed = whole(read("seed"))
-        call.top_k = whole(read("top_k"))
-        stop = read("stop")
-        if stop is not None:
-            call.stop_sequences = strings([stop] if isinstance(stop, str) else stop)
-        count = whole(read("n"))
-        if count is not None and count != 1:
-            call.choice_count = count
-        call.reasoning_level = text(read("reasoning_effort")) or text(get(read("reasoning"), "effort"))
-        form = get(read("response_format"), "type")
-        if form is not None:
-            call.output_type = "text" if form == "text" else "json"
-        call.service_tier = text(read("service_tier"))
+        read_parameters(call, body, _PARAMETERS)
+        if call.max_tokens is None:
+            call.max_tokens = whole(body.get("max_tokens"))
+        if call.reasoning_level is None:
+            call.reasoning_level = text(get(body.get("reasoning"), "effort"))
 
     def response(self, call: Call, response: Any) -> None:
         """Reads a ``ChatCompletion``, ``Completion`` or its JSON."""

@@ -9,7 +9,7 @@ from seatrace.core.record import Call, Content, Kind
 from seatrace.core.shape import get, text, whole
 
 from ._openai_usage import read_usage
-from .openai_chat import strings
+from .openai_chat import choice_count, strings
 
 
 class OpenAIPlain:
@@ -30,9 +30,7 @@ class OpenAIPlain:
                 call.encoding_formats = [encoding]
             call.dimension_count = whole(body.get("dimensions"))
         elif self.kind == "inference":
-            count = whole(body.get("n"))
-            if count is not None and count != 1:
-                call.choice_count = count
+            call.choice_count = choice_count(body.get("n"))
 
     def response(self, call: Call, response: Any) -> None:
         """Model, id and usage where the answer has them; audio bytes have none."""

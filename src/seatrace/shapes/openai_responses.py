@@ -6,13 +6,34 @@ from collections.abc import Mapping
 from typing import Any
 
 from seatrace.core.record import Call, Content, Kind
-from seatrace.core.shape import Wire, finish_reason, get, number, text, whole
+from seatrace.core.shape import Parameters, Wire, finish_reason, get, is_true, number, read_parameters, text, whole
 
 from ._openai_usage import read_usage
-from .openai_chat import data_part, file_part, sequence, tool_call, tool_definition
+from .openai_chat import data_part, file_part, sequence, text_or_json, tool_call, tool_definition
 
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.done"})
 _STARTS = frozenset({"response.created", "response.in_progress", "response.queued"})
+
+
+def _effort(reasoning: Any) -> str | None:
+    return text(get(reasoning, "effort"))
+
+
+def _output_type(config: Any) -> str | None:
+    return text_or_json(get(get(config, "format"), "type"))
+
+
+_PARAMETERS: Parameters = {
+    "model": ("request_model", text),
+    "stream": ("stream", is_true),
+    "temperature": ("temperature", number),
+    "top_p": ("top_p", number),
+    "max_output_tokens": ("max_tokens", whole),
+    "reasoning": ("reasoning_level", _effort),
+    "previous_response_id": ("previous_response_id", text),
+    "service_tier": ("service_tier", text),
+    "text": ("output_type", _output_type),
+}
 
 
 class OpenAIResponses:
@@ -27,23 +48,13 @@ class OpenAIResponses:
         """Reads the parameters that the conventions know."""
         read = body.get
         call.api_type = "responses"
-        call.request_model = text(read("model"))
-        call.stream = read("stream") is True
-        call.temperature = number(read("temperature"))
-        call.top_p = number(read("top_p"))
-        call.max_tokens = whole(read("max_output_tokens"))
-        call.reasoning_level = text(get(read("reasoning"), "effort"))
-        call.previous_response_id = text(read("previous_response_id"))
-        call.service_tier = text(read("service_tier"))
+        read_parameters(call, body, _PARAMETERS)
         conversation = read("conversation")
         call.conversation_id = text(conversation) or text(get(conversation, "id"))
         prompt = read("prompt")
         if prompt is not None:
             call.prompt_name = text(get(prompt, "id"))
             call.prompt_version = text(get(prompt, "version"))
-        form = get(get(read("text"), "format"), "type")
-        if form is not None:
-            call.output_type = "text" if form == "text" else "json"
 
     def response(self, call: Call, response: Any) -> None:
         """Reads a ``Response`` or its JSON."""
