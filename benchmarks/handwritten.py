@@ -59,6 +59,20 @@ class Handwritten:
         self.reasoning = meter.create_counter(client + "usage.reasoning.output_tokens", "{token}")
         self.cost = meter.create_counter("seatrace.cost", "USD")
         self.unpriced = meter.create_counter("seatrace.cost.unpriced", "{call}")
+        self.steps = {
+            "invoke_agent": ("gen_ai.agent.name", histogram("gen_ai.invoke_agent.duration", "s", _SECONDS)),
+            "execute_tool": ("gen_ai.tool.name", histogram("gen_ai.execute_tool.duration", "s", _SECONDS)),
+        }
+
+    @contextmanager
+    def step(self, operation: str, name: str) -> Iterator[None]:
+        """The span and the duration of an agent's run or a tool's, around what it does."""
+        named, duration = self.steps[operation]
+        started = perf_counter_ns()
+        attributes = {"gen_ai.operation.name": operation, named: name}
+        with self.tracer.start_as_current_span(f"{operation} {name}", attributes=attributes):
+            yield
+        duration.record((perf_counter_ns() - started) / 1e9, {named: name})
 
     @staticmethod
     def _histogram(meter: Any, name: str, unit: str, buckets: tuple[float, ...]) -> Any:
@@ -81,7 +95,9 @@ class _Call:
             "server.port": server[1],
         }
         self.attributes: dict[str, Any] = {
-            _PARAMETERS[name]: value for name, value in request.items() if name in _PARAMETERS
+            _PARAMETERS[name]: value
+            for name, value in request.items()
+            if name in _PARAMETERS and isinstance(value, (str, int, float))  # frameworks pass sentinels for the others
         }
         if request.get("stream"):
             self.attributes["gen_ai.request.stream"] = True

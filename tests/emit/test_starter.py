@@ -38,7 +38,18 @@ ROOT = Context()
 REMOTE = set_span_in_context(
     NonRecordingSpan(SpanContext(7, 8, True, TraceFlags(1), TraceState([("vendor", "x")]))), Context()
 )
+LOCAL = set_span_in_context(
+    NonRecordingSpan(SpanContext(7, 8, False, TraceFlags(1), TraceState([("vendor", "x")]))), Context()
+)
+LOCAL_UNSAMPLED = set_span_in_context(NonRecordingSpan(SpanContext(7, 8, False, TraceFlags(0))), Context())
 REMOTE_UNSAMPLED = set_span_in_context(NonRecordingSpan(SpanContext(7, 8, True, TraceFlags(0))), Context())
+CONTEXTS = {
+    "root": ROOT,
+    "remote": REMOTE,
+    "unsampled": REMOTE_UNSAMPLED,
+    "local": LOCAL,
+    "local unsampled": LOCAL_UNSAMPLED,
+}
 
 
 class Seen(SpanProcessor):
@@ -88,6 +99,8 @@ SAMPLERS: dict[str, sampling.Sampler] = {
     "ratio": sampling.ParentBasedTraceIdRatio(1.0),
     "record only": sampling.StaticSampler(sampling.Decision.RECORD_ONLY),
     "adds": Adds(),
+    "children are dropped": sampling.ParentBased(sampling.ALWAYS_ON, local_parent_sampled=sampling.ALWAYS_OFF),
+    "children are asked": sampling.ParentBased(sampling.ALWAYS_ON, local_parent_sampled=Adds()),
 }
 
 
@@ -158,7 +171,7 @@ def test_spans_are_made_here() -> None:
     assert "_dict" not in vars(span._attributes)
 
 
-@pytest.mark.parametrize("context", [ROOT, REMOTE, REMOTE_UNSAMPLED], ids=["root", "remote", "unsampled"])
+@pytest.mark.parametrize("context", CONTEXTS.values(), ids=CONTEXTS.keys())
 @pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS.keys())
 def test_whole_spans_are_the_same(sampler: sampling.Sampler, context: Context) -> None:
     starter, tracer, seen = tracing(sampler=sampler)
@@ -174,6 +187,13 @@ def test_whole_spans_are_the_same(sampler: sampling.Sampler, context: Context) -
     assert seen.ending[0::2] == seen.ending[1::2]
     assert [told(each) for each in seen.ended[0::2]] == [told(each) for each in seen.ended[1::2]]
     assert {type(each) for each in seen.ended} <= {ReadableSpan}
+
+
+def test_another_sampler_is_asked() -> None:
+    starter, tracer, _ = tracing()
+    assert ours(starter, LOCAL).is_recording()
+    tracer.sampler = sampling.ALWAYS_OFF
+    assert not ours(starter, LOCAL).is_recording()
 
 
 @pytest.mark.parametrize("limits", LIMITS.values(), ids=LIMITS.keys())

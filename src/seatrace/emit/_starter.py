@@ -17,14 +17,33 @@ from threading import Lock
 from time import time_ns
 from typing import Any
 
-from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, TraceFlags, Tracer, get_current_span
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    TraceFlags,
+    Tracer,
+    get_current_span,
+    propagation,
+)
 
 from . import _late
 
 _RANDOM: int = getattr(TraceFlags, "RANDOM_TRACE_ID", 0)
 """The flag that newer SDKs set on the traces that they begin."""
 
+_SAMPLED = TraceFlags.SAMPLED
+
 _FLAGS = {number: TraceFlags(number) for number in range(4)}
+
+_SPAN_KEY = getattr(propagation, "_SPAN_KEY", None)
+
+
+def span_in(context: Any) -> Any:
+    """``get_current_span(context)``, without its calls where a span is there."""
+    span = context.get(_SPAN_KEY)
+    return get_current_span(context) if span is None else span
 
 
 class Starter:
@@ -36,6 +55,10 @@ class Starter:
         """The class of our spans, where they are like the tracer's."""
         self._public: Any = None
         self._compared = False
+        self._sampler: Any = None
+        """One that decides the same of every span with a parent that is sampled here, whatever that span is."""
+        self._of_children: Any = None
+        """What it decides."""
 
     def start(
         self,
@@ -75,24 +98,32 @@ class Starter:
 
     def _start(self, name: str, context: Any, kind: SpanKind, attributes: dict[str, Any], start_time: int) -> Any:
         tracer = self._tracer
-        parent: Any = get_current_span(context).get_span_context()
+        parent: Any = span_in(context).get_span_context()
         if parent.is_valid:
             trace_id = parent.trace_id
         else:
             parent, trace_id = None, tracer.id_generator.generate_trace_id()
-        sampled = tracer.sampler.should_sample(context, trace_id, name, kind, attributes, ())
-        decision = sampled.decision
+        if (
+            parent is not None
+            and parent.trace_flags & _SAMPLED
+            and not parent.is_remote
+            and tracer.sampler is self._sampler
+        ):
+            decision, state = self._of_children, parent.trace_state
+        else:
+            sampled = tracer.sampler.should_sample(context, trace_id, name, kind, attributes, ())
+            decision, state, attributes = sampled.decision, sampled.trace_state, sampled.attributes
         own = SpanContext(
             trace_id,
             tracer.id_generator.generate_span_id(),
             is_remote=False,
             trace_flags=self._flags(decision.is_sampled(), parent),
-            trace_state=sampled.trace_state,
+            trace_state=state,
         )
         on_end = tracer._tracer_metrics.start_span(parent, decision)
         if not decision.is_recording():
             return NonRecordingSpan(context=own)
-        span = self._span(name, own, parent, kind, sampled.attributes, start_time, on_end, tracer.resource)
+        span = self._span(name, own, parent, kind, attributes, start_time, on_end, tracer.resource)
         tracer.span_processor.on_start(span, parent_context=context)
         return span
 
@@ -119,6 +150,8 @@ class Starter:
             and all(_alike(getattr(ours, name), value) for name, value in vars(theirs).items())
         ):
             self._span, self._public = kind, public
+            self._of_children = _decision_of_children(self._tracer.sampler)
+            self._sampler = None if self._of_children is None else self._tracer.sampler
 
 
 def _alike(ours: Any, theirs: Any) -> bool:
@@ -129,6 +162,16 @@ def _alike(ours: Any, theirs: Any) -> bool:
     if not isinstance(ours, type(theirs)) or not type(theirs).__name__.startswith("Bounded"):
         return False
     return all(_alike(getattr(ours, name), value) for name, value in vars(theirs).items())
+
+
+def _decision_of_children(sampler: Any) -> Any:
+    """What ``sampler`` decides of a span whose parent is sampled and of this process; ``None`` where it depends."""
+    from opentelemetry.sdk.trace import sampling
+
+    if type(sampler).should_sample is sampling.ParentBased.should_sample:
+        sampler = sampler._local_parent_sampled
+    static = type(sampler).should_sample is sampling.StaticSampler.should_sample
+    return sampler._decision if static and sampler._decision is sampling.Decision.RECORD_AND_SAMPLE else None
 
 
 def _span_class(tracer: Any, like: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from operator import attrgetter
 from typing import Any
 
 from seatrace.core.context import Scope
@@ -125,23 +126,31 @@ def _put_words(out: dict[str, Any], name: str, words: list[str] | None) -> None:
         out[name] = tuple(words)  # as the SDK keeps them
 
 
+_REQUEST = {
+    names.REQUEST_MAX_TOKENS: "max_tokens",
+    names.REQUEST_TEMPERATURE: "temperature",
+    names.REQUEST_TOP_P: "top_p",
+    names.REQUEST_TOP_K: "top_k",
+    names.REQUEST_FREQUENCY_PENALTY: "frequency_penalty",
+    names.REQUEST_PRESENCE_PENALTY: "presence_penalty",
+    names.REQUEST_SEED: "seed",
+    names.REQUEST_CHOICE_COUNT: "choice_count",
+    names.REQUEST_REASONING_LEVEL: "reasoning_level",
+    names.REQUEST_PREVIOUS_RESPONSE_ID: "previous_response_id",
+    names.OUTPUT_TYPE: "output_type",
+    names.PROMPT_NAME: "prompt_name",
+    names.PROMPT_VERSION: "prompt_version",
+}
+_requested = attrgetter(*_REQUEST.values())
+
+
 def _request(call: Call, out: dict[str, Any]) -> None:
     if call.stream:
         out[names.REQUEST_STREAM] = True
-    _put(out, names.REQUEST_MAX_TOKENS, call.max_tokens)
-    _put(out, names.REQUEST_TEMPERATURE, call.temperature)
-    _put(out, names.REQUEST_TOP_P, call.top_p)
-    _put(out, names.REQUEST_TOP_K, call.top_k)
-    _put(out, names.REQUEST_FREQUENCY_PENALTY, call.frequency_penalty)
-    _put(out, names.REQUEST_PRESENCE_PENALTY, call.presence_penalty)
+    for name, value in zip(_REQUEST, _requested(call), strict=True):
+        if value is not None:
+            out[name] = value
     _put_words(out, names.REQUEST_STOP_SEQUENCES, call.stop_sequences)
-    _put(out, names.REQUEST_SEED, call.seed)
-    _put(out, names.REQUEST_CHOICE_COUNT, call.choice_count)
-    _put(out, names.REQUEST_REASONING_LEVEL, call.reasoning_level)
-    _put(out, names.REQUEST_PREVIOUS_RESPONSE_ID, call.previous_response_id)
-    _put(out, names.OUTPUT_TYPE, call.output_type)
-    _put(out, names.PROMPT_NAME, call.prompt_name)
-    _put(out, names.PROMPT_VERSION, call.prompt_version)
     if call.library == "openai" and call.service_tier not in (None, "auto"):
         out[names.OPENAI_REQUEST_SERVICE_TIER] = call.service_tier
 

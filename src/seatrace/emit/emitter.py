@@ -36,7 +36,7 @@ _KINDS = {
 }
 
 # The key is made unique when opentelemetry.context is loaded; the plain word is what older packages set.
-_SUPPRESS = tuple(
+_SUPPRESS = frozenset(
     key for key in (getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", None), "suppress_instrumentation") if key
 )
 
@@ -138,11 +138,7 @@ class Emitter:
     def suppressed() -> bool:
         """Whether OpenTelemetry's own switch says that nothing is to be instrumented here."""
         current = otel_context.get_current()
-        if current:
-            for key in _SUPPRESS:
-                if current.get(key):
-                    return True
-        return False
+        return not _SUPPRESS.isdisjoint(current) and any(map(current.get, _SUPPRESS))
 
     def activate(self, call: Call) -> Any:
         """Makes the call's span current."""
@@ -364,15 +360,18 @@ _BAGGAGE = {
     "tenant": names.TENANT,
 }
 
+_BAGGAGE_KEY = getattr(baggage, "_BAGGAGE_KEY", None)
+"""Where a context keeps it; to ask the package takes three calls."""
+
 _BAGGAGE_LIMIT = 256
 """Characters taken of what another service says."""
 
 
 def _from_baggage(call: Call, current: Any) -> None:
     """What a calling service said about conversation, session, user and tenant, where this one says nothing."""
-    entries = baggage.get_all(current)
-    if not entries:
+    if _BAGGAGE_KEY is not None and _BAGGAGE_KEY not in current:
         return
+    entries = baggage.get_all(current)
     scope: Scope = call.scope
     found = {
         field: str(entries[key])[:_BAGGAGE_LIMIT]

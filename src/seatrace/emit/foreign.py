@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Final
 
-from opentelemetry.trace import SpanKind, get_current_span
+from opentelemetry.trace import SpanKind
 
 from seatrace.core.record import Call
 
 from . import semconv as names
+from ._starter import span_in
 
 _OURS: Final = "seatrace"
 
@@ -73,7 +74,7 @@ _MODELS: Final = (names.REQUEST_MODEL, "llm.model_name", "llm.request.model")
 
 def span_of(call: Call, context: Any) -> Any:
     """Another's open span of the same call, ``None`` where there is none."""
-    around = get_current_span(context)
+    around = span_in(context)
     if _stands_for(around, call):
         return around
     started = _started.get()

@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from seatrace.core.record import Call, Content, Kind, Usage
-from seatrace.core.shape import Parameters, Wire, finish_reason, get, is_true, number, plain, read_parameters, text, whole
+from seatrace.core.shape import (
+    Parameters,
+    Wire,
+    finish_reason,
+    get,
+    is_true,
+    number,
+    plain,
+    read_parameters,
+    text,
+    whole,
+)
 
 from .openai_chat import parsed, sequence, strings
 
