@@ -203,13 +203,13 @@ def measure(name: str, variants: Sequence[str], groups: int, runs: int) -> dict[
     return dict(rows)
 
 
-def _variants(name: str, *, check: bool) -> list[str]:
-    return [BARE, *([HAND] if name in PLAIN and not check else []), OURS]
+def _variants(name: str, *, by_hand: bool) -> list[str]:
+    return [BARE, *([HAND] if by_hand and name in PLAIN else []), OURS]
 
 
-def count(names: Sequence[str], *, check: bool) -> dict[str, dict[str, float]]:
+def count(names: Sequence[str], *, by_hand: bool) -> dict[str, dict[str, float]]:
     """Instructions of a run, by framework and variant."""
-    wanted = [(name, variant) for name in names for variant in _variants(name, check=check)]
+    wanted = [(name, variant) for name in names for variant in _variants(name, by_hand=by_hand)]
     counted = instructions_at_marks([["-m", __spec__.name, "--count", *each] for each in wanted])
     found: dict[str, dict[str, float]] = {name: {} for name in names}
     for (name, variant), (before, after, *_) in zip(wanted, counted, strict=True):
@@ -258,7 +258,7 @@ def _times(names: Sequence[str], *, check: bool) -> bool:
         if check and not checked:
             continue
         for name in names:
-            variants = _variants(name, check=checked)
+            variants = _variants(name, by_hand=not checked)
             with _provider(latency):
                 taken = measure(name, variants, groups, runs)
             bare = [time for time, _ in taken.pop(BARE)]
@@ -283,7 +283,7 @@ def _times(names: Sequence[str], *, check: bool) -> bool:
 def _instructions(names: Sequence[str], *, check: bool) -> bool:
     """Prints the table of instructions; whether a framework is above the reach."""
     with _provider(0.0):
-        counted = count(names, check=check)
+        counted = count(names, by_hand=not check)
     rows, missed = [], False
     for name, found in counted.items():
         bare = found.pop(BARE)

@@ -189,6 +189,17 @@ def test_whole_spans_are_the_same(sampler: sampling.Sampler, context: Context) -
     assert {type(each) for each in seen.ended} <= {ReadableSpan}
 
 
+def test_items_are_the_same() -> None:
+    starter, tracer, seen = tracing(reads=False)
+    for span in ours(starter, attributes={"a": 1}), public(tracer, attributes={"a": 1}):
+        open_ = span.attributes.items()
+        for name, _ in open_:  # who reads a span that is open may write to it
+            span.set_attribute(f"{name}{name}", 2)
+        span.end(9)
+    mine, theirs = (list(each.attributes.items()) for each in seen.ended)
+    assert mine == theirs == [("a", 1), ("aa", 2)]
+
+
 def test_another_sampler_is_asked() -> None:
     starter, tracer, _ = tracing()
     assert ours(starter, LOCAL).is_recording()

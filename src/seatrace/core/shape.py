@@ -79,13 +79,22 @@ def number(value: Any) -> float | None:
     return None
 
 
-def is_true(value: Any) -> bool:
-    """Whether ``value`` is ``True`` itself."""
+def _is_true(value: Any) -> bool:
     return value is True
 
 
 Parameters = Mapping[str, tuple[str, Callable[[Any], Any]]]
 """Of parameters by their names on the wire: the field of a call, and what makes its value of the one given."""
+
+
+COMMON_PARAMETERS: Parameters = {
+    "model": ("request_model", text),
+    "stream": ("stream", _is_true),
+    "temperature": ("temperature", number),
+    "top_p": ("top_p", number),
+    "service_tier": ("service_tier", text),
+}
+"""Those that every format of a model's has by the same name."""
 
 
 def read_parameters(call: Call, body: Mapping[str, Any], known: Parameters) -> None:

@@ -170,8 +170,7 @@ def _decision_of_children(sampler: Any) -> Any:
 
     if type(sampler).should_sample is sampling.ParentBased.should_sample:
         sampler = sampler._local_parent_sampled
-    static = type(sampler).should_sample is sampling.StaticSampler.should_sample
-    return sampler._decision if static and sampler._decision is sampling.Decision.RECORD_AND_SAMPLE else None
+    return sampler._decision if type(sampler).should_sample is sampling.StaticSampler.should_sample else None
 
 
 def _span_class(tracer: Any, like: Any) -> Any:
@@ -182,15 +181,6 @@ def _span_class(tracer: Any, like: Any) -> Any:
     limits = tracer._span_limits
     maxlen, max_value_len = limits.max_span_attributes, limits.max_span_attribute_length
     late = _late.late_attributes()
-
-    same = {
-        "_end_time": None,
-        "_events": (),
-        "_instrumentation_info": like._instrumentation_info,
-        "_instrumentation_scope": like._instrumentation_scope,
-        "_links": (),
-        "_status": like._status,
-    }
 
     class CallSpan(_Span):
         _end_time = None
@@ -259,4 +249,9 @@ def _span_class(tracer: Any, like: Any) -> Any:
             vars(readable).update(vars(self))
             return readable
 
+    of_all = vars(CallSpan)
+    same = {name: of_all[name] for name in vars(like._readable_span()) if name in of_all} | {
+        "_events": (),
+        "_links": (),
+    }
     return CallSpan

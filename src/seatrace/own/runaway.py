@@ -195,14 +195,15 @@ def refuse(call: Call) -> None:
     """The gate (``core.pipeline.add_gate``): no call is made any more in a run that is stopped, nor by its
     sub-agents."""
     run = call.scope.run
-    if call.kind == "inference" and run is not None and isinstance(run.watch, Watch):
+    if run is None:
+        return
+    if call.kind == "inference" and isinstance(run.watch, Watch):
         limit = run.watch.max_steps
         if limit is not None and run.steps >= limit:
             run.watch.exceeds_steps()
-    while run is not None:
-        if isinstance(run.watch, Watch) and run.watch.stopped is not None:
-            raise RunawayAgent(run.watch.stopped)
-        run = run.parent
+    for each in (run, *run.around):
+        if isinstance(each.watch, Watch) and each.watch.stopped is not None:
+            raise RunawayAgent(each.watch.stopped)
 
 
 def _circles(recent: list[int], repeats: int) -> list[Reason]:

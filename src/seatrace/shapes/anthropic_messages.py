@@ -7,12 +7,11 @@ from typing import Any
 
 from seatrace.core.record import Call, Content, Kind, Usage
 from seatrace.core.shape import (
+    COMMON_PARAMETERS,
     Parameters,
     Wire,
     finish_reason,
     get,
-    is_true,
-    number,
     plain,
     read_parameters,
     text,
@@ -24,14 +23,10 @@ from .openai_chat import parsed, sequence, strings
 _COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 _PARAMETERS: Parameters = {
-    "model": ("request_model", text),
-    "stream": ("stream", is_true),
+    **COMMON_PARAMETERS,
     "max_tokens": ("max_tokens", whole),
-    "temperature": ("temperature", number),
-    "top_p": ("top_p", number),
     "top_k": ("top_k", whole),
     "stop_sequences": ("stop_sequences", strings),
-    "service_tier": ("service_tier", text),
 }
 
 

@@ -7,7 +7,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from seatrace.core.record import Call, Content, Kind
-from seatrace.core.shape import Parameters, Wire, finish_reason, get, is_true, number, read_parameters, text, whole
+from seatrace.core.shape import (
+    COMMON_PARAMETERS,
+    Parameters,
+    Wire,
+    finish_reason,
+    get,
+    number,
+    read_parameters,
+    text,
+    whole,
+)
 
 from ._openai_usage import read_usage
 
@@ -32,10 +42,7 @@ def text_or_json(form: Any) -> str | None:
 
 
 _PARAMETERS: Parameters = {
-    "model": ("request_model", text),
-    "stream": ("stream", is_true),
-    "temperature": ("temperature", number),
-    "top_p": ("top_p", number),
+    **COMMON_PARAMETERS,
     "max_completion_tokens": ("max_tokens", whole),
     "frequency_penalty": ("frequency_penalty", number),
     "presence_penalty": ("presence_penalty", number),
@@ -45,7 +52,6 @@ _PARAMETERS: Parameters = {
     "n": ("choice_count", choice_count),
     "reasoning_effort": ("reasoning_level", text),
     "response_format": ("output_type", _output_type),
-    "service_tier": ("service_tier", text),
 }
 
 

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from seatrace.core.record import Call, Content, Kind
-from seatrace.core.shape import Parameters, Wire, finish_reason, get, is_true, number, read_parameters, text, whole
+from seatrace.core.shape import (
+    COMMON_PARAMETERS,
+    Parameters,
+    Wire,
+    finish_reason,
+    get,
+    read_parameters,
+    text,
+    whole,
+)
 
 from ._openai_usage import read_usage
 from .openai_chat import data_part, file_part, sequence, text_or_json, tool_call, tool_definition
@@ -24,14 +33,10 @@ def _output_type(config: Any) -> str | None:
 
 
 _PARAMETERS: Parameters = {
-    "model": ("request_model", text),
-    "stream": ("stream", is_true),
-    "temperature": ("temperature", number),
-    "top_p": ("top_p", number),
+    **COMMON_PARAMETERS,
     "max_output_tokens": ("max_tokens", whole),
     "reasoning": ("reasoning_level", _effort),
     "previous_response_id": ("previous_response_id", text),
-    "service_tier": ("service_tier", text),
     "text": ("output_type", _output_type),
 }
 

@@ -121,6 +121,4 @@ def _block_of(budget: Budget) -> _Block | None:
 def _root(call: Call | None) -> Run | None:
     scope = context.current_scope() if call is None or call.scope is None else call.scope
     run: Run | None = scope.run
-    while run is not None and run.parent is not None:
-        run = run.parent
-    return run
+    return None if run is None else (run, *run.around)[-1]
