@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from time import perf_counter_ns, time_ns
 from typing import Any
 
+from openai._legacy_response import LegacyAPIResponse
 from openai.resources.chat.completions import AsyncCompletions, Completions
 from opentelemetry import context as otel_context
 from opentelemetry._logs import LogRecord, SeverityNumber
@@ -309,7 +310,8 @@ class _AsyncStream(_Chunks):
 def _finish(call: _Call, result: Any, watched: Callable[[Any, _Call], Any]) -> Any:
     if "gen_ai.request.stream" in call.attributes:
         return watched(result, call)
-    call.response(result, [choice.finish_reason for choice in result.choices], result.usage)
+    found = result.parse() if isinstance(result, LegacyAPIResponse) else result  # it keeps what it parsed
+    call.response(found, [choice.finish_reason for choice in found.choices], found.usage)
     return result
 
 
